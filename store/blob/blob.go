@@ -1,0 +1,100 @@
+// Package blob is the bytes seam: immutable contents under ids that the
+// server makes. It knows no names, owners or records; package store decides
+// what a blob means and when it goes. Package disk is the implementation for
+// one machine.
+//
+// The laws of the seam are the comments here and the conformance suite in
+// package blobtest.
+package blob
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"regexp"
+)
+
+// Ref names a blob: "<epoch>/<id>", both made by the server. It is unique for
+// ever: a Ref is used for one Create in the life of the store.
+type Ref string
+
+var refSyntax = regexp.MustCompile(`^[0-9a-f]{16}/[0-9a-f]{32}$`)
+
+// ParseRef returns s as a Ref: 16 lower-case hex digits (the epoch), a slash
+// and 32 lower-case hex digits (128 random bits).
+func ParseRef(s string) (Ref, error) {
+	if !refSyntax.MatchString(s) {
+		return "", ErrBadRef
+	}
+	return Ref(s), nil
+}
+
+// Epoch is the part of the Ref before the slash: the blobs of one epoch are
+// listed together.
+func (r Ref) Epoch() string {
+	if len(r) < 16 {
+		return ""
+	}
+	return string(r[:16])
+}
+
+// Info describes a stored blob.
+type Info struct {
+	Ref  Ref
+	Size int64 // bytes
+}
+
+// Store keeps blobs. All methods may be called concurrently.
+type Store interface {
+	// Create stores everything r yields under ref and returns the number of
+	// bytes. When it returns nil, content and name survive power loss.
+	// On any error, r's own included, nothing is visible under ref and no
+	// space is kept; r's error is wrapped unchanged. If ref exists it fails
+	// with ErrExist and leaves what is there.
+	Create(ctx context.Context, ref Ref, r io.Reader) (int64, error)
+
+	// Open reads length bytes from offset; a length of -1 means to the end.
+	// The range must lie within the blob, else ErrRange. Absent: ErrNotExist.
+	// An open reader goes on working when the blob is deleted. A reader that
+	// is backed by a real file also implements File.
+	Open(ctx context.Context, ref Ref, offset, length int64) (io.ReadCloser, error)
+
+	// Stat describes one blob. Absent: ErrNotExist.
+	Stat(ctx context.Context, ref Ref) (Info, error)
+
+	// Delete removes blobs, durably when it returns nil; an absent one is
+	// not an error. It goes on after a failure and returns the refs that are
+	// certainly gone, with the joined errors of the others.
+	Delete(ctx context.Context, refs ...Ref) (gone []Ref, err error)
+
+	// List calls fn for the blobs of one epoch, or of all epochs if epoch is
+	// "", in any order, until fn returns false. What it finds that is not a
+	// blob is passed with an empty Ref through stray, if that is not nil.
+	List(ctx context.Context, epoch string, fn func(Info) bool, stray func(name string)) error
+
+	// Free is the number of bytes that can still be stored, or a negative
+	// number where that is not limited or not known.
+	Free(ctx context.Context) (int64, error)
+
+	// Close releases the store.
+	Close() error
+}
+
+// File is implemented by readers of Open whose bytes are a section of a real
+// file, so that a download can use sendfile(2). The file belongs to the
+// reader: it is closed by the reader's Close.
+type File interface {
+	// Section returns the file and the range in it that Open was asked for.
+	Section() (f *os.File, offset, length int64)
+}
+
+// Errors of a Store, to be compared with errors.Is.
+var (
+	ErrNotExist = errors.New("blob: does not exist")
+	ErrExist    = errors.New("blob: exists")
+	ErrRange    = errors.New("blob: range outside the content")
+	ErrBadRef   = errors.New("blob: malformed reference")
+	// ErrFull: no space or quota left on the device.
+	ErrFull = errors.New("blob: no space left")
+)

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Code names a kind of failure for machines. Which HTTP status it becomes is
+// decided in one table, in package handlers.
+type Code string
+
+// Every code a client can see. docs/api.md explains each.
+const (
+	CodeInvalid          Code = "invalid"               // the request makes no sense
+	CodeTruncated        Code = "truncated"             // the body ended early
+	CodeBadDigest        Code = "bad_digest"            // the bytes do not match the declared digest
+	CodeUnauthenticated  Code = "unauthenticated"       // who are you?
+	CodeForbidden        Code = "forbidden"             // I know who you are: no
+	CodeNotFound         Code = "not_found"             // also for what the caller may not know exists
+	CodeMethodNotAllowed Code = "method_not_allowed"    //
+	CodeTimeout          Code = "timeout"               // the client stopped sending
+	CodeConflict         Code = "conflict"              // the state does not allow it
+	CodeGone             Code = "gone"                  // it existed and has expired or was removed
+	CodeLengthRequired   Code = "length_required"       //
+	CodePrecondition     Code = "precondition_failed"   // If-Match, If-None-Match
+	CodeTooLarge         Code = "too_large"             // beyond a fixed limit: never retry
+	CodeQuotaExceeded    Code = "quota_exceeded"        // beyond the owner's quota: never retry unchanged
+	CodeUnsupportedType  Code = "unsupported_type"      //
+	CodeRange            Code = "range_not_satisfiable" //
+	CodeRateLimited      Code = "rate_limited"          // slow down
+	CodeInternal         Code = "internal"              // our fault
+	CodeUnavailable      Code = "unavailable"           // something we need is not there now
+	CodeFull             Code = "full"                  // the disk has reached its reserve
+)
+
+// Error is the one error type that reaches a client. Code is for machines,
+// Message for the person (one sentence that says what to do, safe to show),
+// Field names the part of the request it is about, and Err is the cause: it
+// goes to the log and never to the client.
+type Error struct {
+	Code       Code
+	Message    string
+	Field      string        // "" if it concerns no single field
+	RetryAfter time.Duration // 0 if waiting does not help
+	Err        error         // nil if the message says all
+}
+
+// Error formats the error for the log, with its cause.
+func (e *Error) Error() string {
+	s := string(e.Code) + ": " + e.Message
+	if e.Field != "" {
+		s = string(e.Code) + " " + e.Field + ": " + e.Message
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an Error without a cause.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// FieldErrorf makes an invalid-request Error about one field.
+func FieldErrorf(field, format string, args ...any) *Error {
+	return &Error{Code: CodeInvalid, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// WithCause returns a copy of e that carries err for the log.
+func (e *Error) WithCause(err error) *Error {
+	c := *e
+	c.Err = err
+	return &c
+}
+
+// CodeOf returns the code of the first Error in err's chain, CodeInternal if
+// there is none, and "" for nil.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return CodeInternal
+}
