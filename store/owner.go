@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"regexp"
 	"strings"
 	"time"
@@ -40,3 +41,114 @@ var reservedSlugs = map[string]bool{"me": true, "local": true}
 
 // slugKey is how slugs are compared: without case.
 func slugKey(slug string) string { return strings.ToLower(slug) }
+
+// EnsureOwner returns the record of an account and makes it at first sight.
+// The slug is the login as first seen; where that is taken or reserved it is
+// "<login>~<number>". A changed login is noted, the slug stays.
+func (s *Store) EnsureOwner(ctx context.Context, id OwnerID, login string) (Owner, error) {
+	o, err := s.OwnerByID(ctx, id)
+	if err == nil && o.Login == login || err != nil && CodeOf(err) != CodeNotFound {
+		return o, err
+	}
+	now := s.now()
+	err = s.update(ctx, id, func(t txn) error {
+		o = Owner{}
+		found, err := t.read(ownerKey(id), &o)
+		if err != nil {
+			return err
+		}
+		if found {
+			o.Login = login
+			return t.write(ownerKey(id), o)
+		}
+		o = Owner{ID: id, Slug: login, Login: login, CreatedAt: now}
+		taken, err := t.Get(slugIndex(o.Slug))
+		if err != nil {
+			return err
+		}
+		if id != LocalOwner && (taken != nil || reservedSlugs[slugKey(login)]) {
+			o.Slug = login + "~" + strings.TrimPrefix(string(id), "github:")
+		}
+		return all(t.write(ownerKey(id), o), t.Put(slugIndex(o.Slug), []byte(id)))
+	})
+	return o, err
+}
+
+// OwnerByID returns an owner or CodeNotFound.
+func (s *Store) OwnerByID(ctx context.Context, id OwnerID) (o Owner, err error) {
+	err = s.view(ctx, func(t txn) error {
+		found, err := t.read(ownerKey(id), &o)
+		if err == nil && !found {
+			err = errNoOwner
+		}
+		return err
+	})
+	return o, err
+}
+
+// OwnerBySlug returns the owner with a slug, compared without case, or
+// CodeNotFound.
+func (s *Store) OwnerBySlug(ctx context.Context, slug string) (o Owner, err error) {
+	err = s.view(ctx, func(t txn) error {
+		id, err := t.Get(slugIndex(slug))
+		if err != nil || id == nil {
+			return all(err, errNoOwner)
+		}
+		_, err = t.read(ownerKey(OwnerID(id)), &o)
+		return err
+	})
+	return o, err
+}
+
+// UsageOf returns what an owner has stored.
+func (s *Store) UsageOf(ctx context.Context, id OwnerID) (u Usage, err error) {
+	err = s.view(ctx, func(t txn) (err error) {
+		u, err = t.usage(id)
+		return err
+	})
+	return u, err
+}
+
+// Account is an owner with its usage.
+type Account struct {
+	Owner Owner
+	Usage Usage
+}
+
+// ListOwners returns up to limit owners with an id greater than cursor, and
+// the next cursor, "" at the end.
+func (s *Store) ListOwners(ctx context.Context, limit int, cursor string) (list []Account, next string, err error) {
+	prefix := []byte(prefixOwner)
+	err = s.view(ctx, func(t txn) error {
+		list, next = nil, ""
+		var failed error
+		err := t.Scan(after(ownerKey(OwnerID(cursor))), prefixEnd(prefix), limit+1, func(_, v []byte) bool {
+			if len(list) == limit {
+				next = string(list[limit-1].Owner.ID)
+				return false
+			}
+			var a Account
+			if failed = decode(v, &a.Owner); failed == nil {
+				a.Usage, failed = t.usage(a.Owner.ID)
+			}
+			list = append(list, a)
+			return failed == nil
+		})
+		return all(err, failed)
+	})
+	return list, next, err
+}
+
+// HasGitHubOwners reports whether any owner is a GitHub account: such a store
+// must not be served in local mode.
+func (s *Store) HasGitHubOwners(ctx context.Context) (found bool, err error) {
+	prefix := ownerKey("github:")
+	err = s.view(ctx, func(t txn) error {
+		found = false
+		return t.Scan(prefix, prefixEnd(prefix), 1, func(_, _ []byte) bool {
+			found = true
+			return false
+		})
+	})
+	return found, err
+}

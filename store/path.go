@@ -96,11 +96,18 @@ func shorten(s string, max int) string {
 	if i := strings.LastIndexByte(s, '.'); i > 0 && len(s)-i <= 32 {
 		ext = s[i:]
 	}
-	cut := max - len(ext)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
+	return truncate(s, max-len(ext)) + ext
+}
+
+// truncate cuts s to at most max bytes at a rune boundary.
+func truncate(s string, max int) string {
+	if len(s) <= max {
+		return s
 	}
-	return s[:cut] + ext
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max]
 }
 
 // Base is the last segment.
@@ -134,4 +141,18 @@ func (p Path) Ancestors() []Path {
 		}
 	}
 	return dirs
+}
+
+// ParseFolder checks the name of a folder: "" is the top of the tree, and one
+// trailing slash is allowed.
+func ParseFolder(s string) (string, error) {
+	s = strings.TrimSuffix(s, "/")
+	if s == "" {
+		return "", nil
+	}
+	p, err := ParsePath(s)
+	if err != nil {
+		return "", err
+	}
+	return string(p), nil
 }

@@ -1,0 +1,402 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+
+	"upload-service/store/blob"
+	"upload-service/store/kv"
+)
+
+// CheckOptions widen a check.
+type CheckOptions struct {
+	Content bool // read every content and compare its SHA-256
+	Repair  bool // make the visible tree equal to the records
+}
+
+// CheckSummary counts what a check looked at and found.
+type CheckSummary struct {
+	Owners, Files, Uploads, Blobs int64
+	Bytes                         int64 // of all blobs
+	Findings                      int64 // things that should not be
+	Waiting                       int64 // things that the next start or sweep removes
+}
+
+// Check looks at everything that a stopped store holds: records, indexes,
+// counters, blobs and the visible tree, both ways. It calls note for each
+// finding and for each thing that merely awaits a start or a sweep
+// (finding = false), one sentence each. It changes nothing but, on Repair,
+// the visible tree. An error means that the check could not be finished.
+func Check(ctx context.Context, o Options, c CheckOptions, note func(finding bool, sentence string)) (CheckSummary, error) {
+	k := &checker{s: newStore(o), opts: c, note: note, usage: map[OwnerID]Usage{}}
+	err := k.s.kv.Snapshot(ctx, func(tx kv.Tx) error {
+		k.txn = txn{tx}
+		return k.run(ctx)
+	})
+	return k.sum, err
+}
+
+type checker struct {
+	txn
+	s     *Store
+	opts  CheckOptions
+	note  func(bool, string)
+	sum   CheckSummary
+	usage map[OwnerID]Usage // as counted from the records
+	open  map[string]bool   // epochs that a start will look through
+}
+
+func (c *checker) finding(format string, args ...any) {
+	c.sum.Findings++
+	c.note(true, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) waiting(format string, args ...any) {
+	c.sum.Waiting++
+	c.note(false, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) run(ctx context.Context) error {
+	stored, err := c.Get([]byte(keyFormat))
+	if err != nil {
+		return err
+	}
+	if stored != nil && string(stored) != format {
+		return fmt.Errorf("the metadata is of format %q and this program reads %q", stored, format)
+	}
+	c.open = map[string]bool{}
+	names, err := c.openEpochs()
+	for _, name := range names {
+		c.open[name] = true
+	}
+	return errors.Join(err,
+		c.each(ctx, prefixOwner, c.owner),
+		c.each(ctx, prefixSlug, c.slug),
+		c.each(ctx, prefixFile, func(k, v []byte) error { return c.file(ctx, k, v) }),
+		c.each(ctx, prefixFileID, c.fileIndex(prefixFileID)),
+		c.each(ctx, prefixNewFile, c.fileIndex(prefixNewFile)),
+		c.each(ctx, prefixUpload, func(k, v []byte) error { return c.upload(ctx, k, v) }),
+		c.each(ctx, prefixNewUp, c.uploadIndex),
+		c.each(ctx, prefixTrash, func(k, v []byte) error { return c.trash(ctx, k, v) }),
+		c.each(ctx, prefixBlob, func(k, v []byte) error { return c.holder(k, v) }),
+		c.each(ctx, prefixGarbage, c.garbage),
+		c.each(ctx, prefixUsage, c.counter),
+		c.uncounted(),
+		c.blobs(ctx),
+		c.visibleTree(),
+		ctx.Err(),
+	)
+}
+
+// each visits every record with a prefix; one that fn cannot read is a
+// finding, not the end.
+func (c *checker) each(ctx context.Context, prefix string, fn func(k, v []byte) error) error {
+	p := []byte(prefix)
+	return c.Scan(p, prefixEnd(p), math.MaxInt, func(k, v []byte) bool {
+		if err := fn(k, v); err != nil {
+			c.finding("The record %q cannot be used: %v.", k, err)
+		}
+		return ctx.Err() == nil
+	})
+}
+
+func (c *checker) owner(k, v []byte) error {
+	var o Owner
+	if err := decode(v, &o); err != nil {
+		return err
+	}
+	c.sum.Owners++
+	id, err := c.Get(slugIndex(o.Slug))
+	if err == nil && string(id) != string(o.ID) {
+		c.finding("The owner %s is not found under its slug %s.", o.ID, o.Slug)
+	}
+	return err
+}
+
+func (c *checker) slug(k, v []byte) error {
+	var o Owner
+	found, err := c.read(ownerKey(OwnerID(v)), &o)
+	if err == nil && (!found || slugKey(o.Slug) != string(k[len(prefixSlug):])) {
+		c.finding("The slug %s leads to %s, which does not have it.", k[len(prefixSlug):], v)
+	}
+	return err
+}
+
+func (c *checker) file(ctx context.Context, k, v []byte) error {
+	var f File
+	if err := decode(v, &f); err != nil {
+		return err
+	}
+	c.sum.Files++
+	c.usage[f.Owner] = c.usage[f.Owner].plus(Usage{Files: 1, FileBytes: f.Size})
+	what := fmt.Sprintf("file %s of %s", f.Path, f.Owner)
+	if !bytes.Equal(k, fileKey(f.Owner, f.Path)) {
+		c.finding("The %s is recorded under another name.", what)
+	}
+	c.must(fileIDKey(f.Owner, f.ID), []byte(f.Path), what+" in the index of ids")
+	c.must(newFileKey(f.Owner, f.CreatedAt, f.ID), []byte(f.Path), what+" in the index of times")
+	c.content(ctx, f.Blob, heldByFile, f.Owner, f.ID[:], f.Size, f.SHA256, what)
+	return c.shown(ctx, f)
+}
+
+// must reports an index entry that is missing or wrong.
+func (c *checker) must(k, want []byte, what string) {
+	got, err := c.Get(k)
+	if err != nil || got == nil || !bytes.Equal(got, want) {
+		c.finding("An entry is missing or wrong: the %s.", what)
+	}
+}
+
+// content checks the blob of a record and that the blob leads back to it.
+func (c *checker) content(ctx context.Context, ref blob.Ref, kind byte, o OwnerID, id []byte, size int64, sum []byte, what string) {
+	c.must(blobKey(ref), owned(string(kind), o, id), what+" as the holder of its bytes")
+	info, err := c.s.blobs.Stat(ctx, ref)
+	switch {
+	case errors.Is(err, blob.ErrNotExist):
+		c.finding("The bytes of the %s are missing (blob %s).", what, ref)
+		return
+	case err != nil:
+		c.finding("The bytes of the %s cannot be looked at: %v.", what, err)
+		return
+	case info.Size != size:
+		c.finding("The %s has %d bytes on disk and %d in its record (blob %s).", what, info.Size, size, ref)
+		return
+	}
+	if !c.opts.Content || sum == nil {
+		return
+	}
+	got, err := c.hash(ctx, ref)
+	if err != nil {
+		c.finding("The bytes of the %s cannot be read: %v.", what, err)
+	} else if !bytes.Equal(got, sum) {
+		c.finding("The bytes of the %s have changed: SHA-256 is %s, not %s.", what, hex.EncodeToString(got), hex.EncodeToString(sum))
+	}
+}
+
+func (c *checker) hash(ctx context.Context, ref blob.Ref) ([]byte, error) {
+	r, err := c.s.blobs.Open(ctx, ref, 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// shown compares one file with the visible tree.
+func (c *checker) shown(ctx context.Context, f File) error {
+	if c.s.tree == nil {
+		return nil
+	}
+	var o Owner
+	if _, err := c.read(ownerKey(f.Owner), &o); err != nil {
+		return err
+	}
+	same, err := c.s.tree.Matches(o.Slug, string(f.Path), f.Blob)
+	if err == nil && same {
+		return nil
+	}
+	if c.opts.Repair {
+		if err = c.s.tree.Set(ctx, o.Slug, string(f.Path), f.Blob); err == nil {
+			c.waiting("The visible tree was made to show %s/%s.", o.Slug, f.Path)
+			return nil
+		}
+	}
+	marked, _ := c.Get(markKey(f.Owner, f.Path))
+	switch {
+	case err != nil:
+		c.finding("The visible tree cannot show %s/%s: %v.", o.Slug, f.Path, err)
+	case marked != nil:
+		c.waiting("The visible tree does not show %s/%s yet; the next start completes it.", o.Slug, f.Path)
+	default:
+		c.finding("The visible tree does not show %s/%s; check --repair makes it.", o.Slug, f.Path)
+	}
+	return nil
+}
+
+func (c *checker) fileIndex(prefix string) func(k, v []byte) error {
+	return func(k, v []byte) error {
+		o, rest, ok := splitOwned(prefix, k)
+		f, found, err := c.txn.file(o, Path(v))
+		if err != nil {
+			return err
+		}
+		want := fileIDKey(f.Owner, f.ID)
+		if prefix == prefixNewFile {
+			want = newFileKey(f.Owner, f.CreatedAt, f.ID)
+		}
+		if !ok || !found || !bytes.Equal(k, want) {
+			c.finding("The index entry %s%x of %s leads to %q, which is not that file.", prefix, rest, o, v)
+		}
+		return nil
+	}
+}
+
+func (c *checker) upload(ctx context.Context, k, v []byte) error {
+	var u Upload
+	if err := decode(v, &u); err != nil {
+		return err
+	}
+	c.sum.Uploads++
+	what := fmt.Sprintf("upload %s of %s", u.Token, u.Owner)
+	if !bytes.Equal(k, uploadKey(u.Owner, u.Token)) {
+		c.finding("The %s is recorded under another name.", what)
+	}
+	id := u.Token.bytes()
+	c.must(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil, what+" in the index of times")
+	c.must(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil, what+" in the index of expiry")
+	c.usage[u.Owner] = c.usage[u.Owner].plus(Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size()})
+	for _, p := range u.Parts {
+		c.content(ctx, p.Blob, heldByUpload, u.Owner, id, p.Size, p.SHA256, what)
+	}
+	return nil
+}
+
+func (c *checker) uploadIndex(k, _ []byte) error {
+	o, rest, ok := splitOwned(prefixNewUp, k)
+	if !ok || len(rest) != 24 {
+		return errors.New("malformed key")
+	}
+	u, err := c.txn.upload(o, tokenOf(rest[8:]))
+	if err == nil && bytes.Equal(k, newUploadKey(o, u.CreatedAt, u.Token)) {
+		return nil
+	}
+	c.finding("The index entry %x of %s does not lead to an upload.", rest, o)
+	return nil
+}
+
+func (c *checker) trash(ctx context.Context, k, v []byte) error {
+	var z trashed
+	if err := decode(v, &z); err != nil {
+		return err
+	}
+	o, id, _ := splitOwned(prefixTrash, k)
+	what := fmt.Sprintf("deleted file %s of %s", z.File.Path, o)
+	c.must(expiryKey(z.Until, expireTrash, o, id), nil, what+" in the index of expiry")
+	c.content(ctx, z.File.Blob, heldByTrash, o, id, z.File.Size, z.File.SHA256, what)
+	return nil
+}
+
+// holder checks that the record a blob leads to leads back.
+func (c *checker) holder(k, v []byte) error {
+	ref := blob.Ref(k[len(prefixBlob):])
+	if len(v) == 0 {
+		return errors.New("empty")
+	}
+	o, id, _ := splitOwned(string(v[:1]), v)
+	held := false
+	switch v[0] {
+	case heldByFile:
+		if len(id) == len(FileID{}) {
+			f, err := c.fileByID(o, FileID(id))
+			held = err == nil && f.Blob == ref
+		}
+	case heldByTrash:
+		var z trashed
+		found, err := c.read(owned(prefixTrash, o, id), &z)
+		held = err == nil && found && z.File.Blob == ref
+	case heldByUpload:
+		u, err := c.txn.upload(o, tokenOf(id))
+		for _, p := range u.Parts {
+			held = held || err == nil && p.Blob == ref
+		}
+	}
+	if !held {
+		c.finding("The blob %s is recorded as held by a record that does not hold it.", ref)
+	}
+	return nil
+}
+
+func (c *checker) garbage(k, v []byte) error {
+	var g garbage
+	if err := decode(v, &g); err != nil {
+		return err
+	}
+	ref := blob.Ref(k[len(prefixGarbage):])
+	if b, err := c.Get(blobKey(ref)); err != nil || b != nil {
+		c.finding("The blob %s is garbage and held by a record at the same time.", ref)
+		return err
+	}
+	c.waiting("The blob %s (%d bytes, %s) awaits the next sweep.", ref, g.Size, g.Reason)
+	return nil
+}
+
+func (c *checker) counter(k, v []byte) error {
+	var u Usage
+	if err := decode(v, &u); err != nil {
+		return err
+	}
+	o := OwnerID(k[len(prefixUsage):])
+	if want := c.usage[o]; u != want {
+		c.finding("The counters of %s are %+v and should be %+v.", o, u, want)
+	}
+	delete(c.usage, o)
+	return nil
+}
+
+// uncounted runs after counter: what is left has no counters at all.
+func (c *checker) uncounted() error {
+	for o, u := range c.usage {
+		if u != (Usage{}) {
+			c.finding("The owner %s has no counters and should have %+v.", o, u)
+		}
+	}
+	return nil
+}
+
+// blobs checks that every blob is named by a record.
+func (c *checker) blobs(ctx context.Context) error {
+	var failed error
+	err := c.s.blobs.List(ctx, "", func(i blob.Info) bool {
+		c.sum.Blobs++
+		c.sum.Bytes += i.Size
+		var named bool
+		named, failed = c.names(i.Ref)
+		switch {
+		case failed != nil:
+			return false
+		case named:
+		case c.open[i.Ref.Epoch()]:
+			c.waiting("The blob %s (%d bytes) is an unfinished upload; the next start removes it.", i.Ref, i.Size)
+		default:
+			c.finding("The blob %s (%d bytes) belongs to no record.", i.Ref, i.Size)
+		}
+		return true
+	}, func(name string) {
+		c.finding("%s lies among the blobs and is none.", name)
+	})
+	return errors.Join(err, failed)
+}
+
+// visibleTree checks that everything the tree shows has a record.
+func (c *checker) visibleTree() error {
+	if c.s.tree == nil {
+		return nil
+	}
+	return c.s.tree.Walk(func(slug, path string, _ fs.FileInfo) error {
+		id, err := c.Get(slugIndex(slug))
+		if err != nil {
+			return err
+		}
+		recorded, err := c.Get(fileKey(OwnerID(id), Path(path)))
+		if err != nil || recorded != nil {
+			return err
+		}
+		if marked, _ := c.Get(markKey(OwnerID(id), Path(path))); marked != nil {
+			c.waiting("The visible tree still shows %s/%s; the next start removes it.", slug, path)
+			return nil
+		}
+		c.finding("%s/%s has no record: somebody put it there.", slug, path)
+		return nil
+	})
+}

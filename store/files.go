@@ -1,0 +1,244 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+
+	"upload-service/store/blob"
+)
+
+// GetFile returns the owner's file at a path, or CodeNotFound.
+func (s *Store) GetFile(ctx context.Context, o OwnerID, p Path) (f File, err error) {
+	err = s.view(ctx, func(t txn) (err error) {
+		var found bool
+		f, found, err = t.file(o, p)
+		if err == nil && !found {
+			err = errNoFile
+		}
+		return err
+	})
+	return f, err
+}
+
+// GetFileByID returns the owner's file with an id, or CodeNotFound.
+func (s *Store) GetFileByID(ctx context.Context, o OwnerID, id FileID) (f File, err error) {
+	err = s.view(ctx, func(t txn) (err error) {
+		f, err = t.fileByID(o, id)
+		return err
+	})
+	return f, err
+}
+
+// OpenFile reads length bytes of the file from offset (-1: to the end). No
+// lock is held: what was opened can be read to its end, whatever happens to
+// the file. CodeNotFound means that the content was replaced or removed after
+// f was read; get the file again.
+func (s *Store) OpenFile(ctx context.Context, f File, offset, length int64) (io.ReadCloser, error) {
+	return s.open(ctx, f.Blob, offset, length, errNoFile)
+}
+
+// OpenPart reads a content of a temporary upload, like OpenFile.
+func (s *Store) OpenPart(ctx context.Context, p Part, offset, length int64) (io.ReadCloser, error) {
+	return s.open(ctx, p.Blob, offset, length, errNoUpload)
+}
+
+func (s *Store) open(ctx context.Context, ref blob.Ref, offset, length int64, absent *Error) (io.ReadCloser, error) {
+	r, err := s.blobs.Open(ctx, ref, offset, length)
+	if errors.Is(err, blob.ErrNotExist) {
+		return nil, absent.WithCause(err)
+	}
+	return r, err
+}
+
+// Change alters a file; nil members stay as they are.
+type Change struct {
+	Path     *Path
+	Metadata map[string]*string // RFC 7396: a nil value removes the key
+	Tags     *[]string
+}
+
+// ChangeFile applies a change to the file with an id. A path that is taken is
+// CodeConflict.
+func (s *Store) ChangeFile(ctx context.Context, o OwnerID, id FileID, c Change, cond Condition) (f File, err error) {
+	now := s.now()
+	stamps := [2][]byte{newStamp(), newStamp()}
+	var marks []mark
+	err = s.update(ctx, o, func(t txn) error {
+		marks = nil
+		old, err := t.fileByID(o, id)
+		if err != nil {
+			return err
+		}
+		if err := cond.Check(&old); err != nil {
+			return err
+		}
+		if f, err = c.apply(old); err != nil {
+			return err
+		}
+		f.Version, f.UpdatedAt = old.Version+1, now
+		if err := t.dropFile(old); err != nil {
+			return err
+		}
+		if f.Path != old.Path {
+			_, taken, err := t.file(o, f.Path)
+			if err != nil {
+				return err
+			}
+			if taken {
+				return takenError(f.Path)
+			}
+			if err := t.checkShape(o, f.Path); err != nil {
+				return err
+			}
+			marks = []mark{{o, old.Path, stamps[0]}, {o, f.Path, stamps[1]}}
+		}
+		for _, m := range marks {
+			if err := s.mark(t, m); err != nil {
+				return err
+			}
+		}
+		return t.putFile(f)
+	})
+	if err != nil {
+		return File{}, err
+	}
+	s.show(ctx, marks)
+	return f, nil
+}
+
+func (c Change) apply(f File) (File, error) {
+	if c.Path != nil {
+		f.Path = *c.Path
+	}
+	if c.Metadata != nil {
+		meta := maps.Clone(f.Metadata)
+		if meta == nil {
+			meta = map[string]string{}
+		}
+		for k, v := range c.Metadata {
+			if v == nil {
+				delete(meta, k)
+			} else {
+				meta[k] = *v
+			}
+		}
+		var err error
+		if f.Metadata, err = checkMetadata(meta); err != nil {
+			return File{}, err
+		}
+	}
+	if c.Tags != nil {
+		var err error
+		if f.Tags, err = checkTags(*c.Tags); err != nil {
+			return File{}, err
+		}
+	}
+	return f, nil
+}
+
+// DeleteFile removes the file at a path. It can be restored by its id until
+// the undo time is over.
+func (s *Store) DeleteFile(ctx context.Context, o OwnerID, p Path, cond Condition) error {
+	return s.deleteFile(ctx, o, cond, func(t txn) (File, error) {
+		f, found, err := t.file(o, p)
+		if err == nil && !found {
+			err = errNoFile
+		}
+		return f, err
+	})
+}
+
+// DeleteFileByID is DeleteFile for the file with an id.
+func (s *Store) DeleteFileByID(ctx context.Context, o OwnerID, id FileID, cond Condition) error {
+	return s.deleteFile(ctx, o, cond, func(t txn) (File, error) { return t.fileByID(o, id) })
+}
+
+func (s *Store) deleteFile(ctx context.Context, o OwnerID, cond Condition, find func(txn) (File, error)) error {
+	now := s.now()
+	m := mark{owner: o, stamp: newStamp()}
+	err := s.update(ctx, o, func(t txn) error {
+		f, err := find(t)
+		if err != nil {
+			return err
+		}
+		if err := cond.Check(&f); err != nil {
+			return err
+		}
+		m.path = f.Path
+		return all(t.dropFile(f), t.bury(f, now, s.undo, "deleted"), s.mark(t, m))
+	})
+	if err != nil {
+		return err
+	}
+	s.show(ctx, []mark{m})
+	return nil
+}
+
+// RestoreFile undoes the latest delete or replacement of the file with an id,
+// as long as the undo time lasts; after that it is CodeNotFound. What is at
+// the file's path under the same id goes to the trash in its turn; another
+// file there is CodeConflict.
+func (s *Store) RestoreFile(ctx context.Context, o OwnerID, id FileID) (f File, err error) {
+	now := s.now()
+	stamps := [2][]byte{newStamp(), newStamp()}
+	var marks []mark
+	err = s.update(ctx, o, func(t txn) error {
+		marks = nil
+		z, err := t.latestTrash(o, id)
+		if err != nil {
+			return err
+		}
+		if !now.Before(z.Until) {
+			return errNoFile
+		}
+		f = z.File
+		f.Version, f.UpdatedAt = f.Version+1, now
+
+		current, err := t.fileByID(o, id)
+		switch {
+		case err == nil:
+			f.Version = current.Version + 1
+			err = all(t.dropFile(current), t.bury(current, now, s.undo, "replaced"),
+				s.mark(t, mark{o, current.Path, stamps[0]}))
+			marks = append(marks, mark{o, current.Path, stamps[0]})
+		case CodeOf(err) == CodeNotFound:
+			err = nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, taken, err := t.file(o, f.Path); err != nil || taken {
+			return all(err, takenError(f.Path))
+		}
+		marks = append(marks, mark{o, f.Path, stamps[1]})
+		return all(
+			t.checkShape(o, f.Path),
+			t.unbury(z),
+			t.putFile(f),
+			s.mark(t, mark{o, f.Path, stamps[1]}),
+			s.checkQuota(t, o),
+		)
+	})
+	if err != nil {
+		return File{}, err
+	}
+	s.show(ctx, marks)
+	return f, nil
+}
+
+// latestTrash returns the highest version of a file in the trash.
+func (t txn) latestTrash(o OwnerID, id FileID) (z trashed, err error) {
+	prefix := owned(prefixTrash, o, id[:])
+	found := false
+	var failed error
+	err = t.Scan(prefix, prefixEnd(prefix), 1, func(_, v []byte) bool {
+		found, failed = true, decode(v, &z)
+		return false
+	})
+	if err = all(err, failed); err == nil && !found {
+		err = errNoFile
+	}
+	return z, err
+}

@@ -1,0 +1,355 @@
+// Package bolt is the kv engine for one process: one bbolt file, nothing else
+// to run.
+//
+// Every update goes through one writer goroutine. It takes whatever calls are
+// waiting, runs them one after the other in one bbolt transaction and commits
+// once for all of them, so that many clients share the cost of a commit and a
+// single client never waits for company. Running one after the other is also
+// what makes updates serializable.
+//
+// The invariant: what a call was answered, be it an Update or a View, is
+// durable. When that can no longer be known the store stops for good.
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"upload-service/store/kv"
+)
+
+const (
+	// bucketName is the one bucket: the seam's key space is flat.
+	bucketName = "kv"
+
+	// maxBatch bounds the calls that share a commit, and with it the time the
+	// first of them waits for the last.
+	maxBatch = 256
+
+	// mmapSize is the address space reserved for the file, in bytes. bbolt
+	// moves its mapping when the file outgrows it, and has to wait for every
+	// open read transaction to do so: one slow reader would stop all writers.
+	// Reserved addresses cost no memory, but 32-bit systems have none to
+	// spare: there this is 0, which lets bbolt choose.
+	mmapSize = 16 << 30 * (strconv.IntSize / 64)
+)
+
+// Options are the settings of Open.
+type Options struct {
+	// Timeout is how long Open waits while another process has the file
+	// open; 0 means one second.
+	Timeout time.Duration
+}
+
+// Store is an open bbolt file. It implements kv.Store.
+type Store struct {
+	db    *bbolt.DB
+	queue chan *call // unbuffered: a call is either taken by the writer or still its caller's
+
+	committing sync.RWMutex // write-held during a commit
+	durable    atomic.Int64 // id of the last transaction known to be durable
+
+	failed  chan struct{} // closed when a commit is in doubt
+	closing chan struct{} // closed by Close
+	stopped chan struct{} // closed when the writer has returned
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// call is one Update on its way through the writer.
+type call struct {
+	ctx  context.Context
+	fn   func(kv.Tx) error
+	err  error
+	done chan error // buffered: the writer never waits for a caller
+}
+
+var _ kv.Store = (*Store)(nil)
+
+var errFailed = fmt.Errorf("bolt: stopped after a failed commit: %w", kv.ErrInDoubt)
+
+// Open opens the store in the file path, and creates the file with mode 0600
+// if it is not there; its directory must exist. The error wraps kv.ErrBusy if
+// another process has the file open.
+func Open(path string, opts Options) (*Store, error) {
+	options := bbolt.Options{
+		Timeout: opts.Timeout,
+		// The list of free pages is rebuilt at open instead of being written
+		// with every commit, where its size would decide the latency.
+		NoFreelistSync:  true,
+		FreelistType:    bbolt.FreelistMapType,
+		InitialMmapSize: mmapSize,
+		NoStatistics:    true,
+	}
+	if options.Timeout == 0 {
+		options.Timeout = time.Second
+	}
+	if runtime.GOOS == "windows" {
+		options.InitialMmapSize = 0 // there the file grows to the size of its mapping
+	}
+
+	// 1. Open the file and take its lock.
+	db, err := bbolt.Open(path, 0o600, &options)
+	if errors.Is(err, bbolt.ErrTimeout) {
+		err = kv.ErrBusy
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+
+	// 2. Commit once, even if the bucket exists. A process that died between
+	// writing and syncing its last commit left it visible but not durable;
+	// this commit builds on it and makes it so.
+	s := &Store{
+		db:      db,
+		queue:   make(chan *call),
+		failed:  make(chan struct{}),
+		closing: make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	err = db.Update(func(btx *bbolt.Tx) error {
+		s.durable.Store(int64(btx.ID()))
+		_, err := btx.CreateBucketIfNotExists([]byte(bucketName))
+		return err
+	})
+
+	// 3. Make the name of a new file durable.
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+	}
+	go s.write()
+	return s, nil
+}
+
+// syncDir makes the entries of a directory durable.
+func syncDir(name string) error {
+	if runtime.GOOS == "windows" {
+		return nil // directories cannot be synced there
+	}
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Failed is closed when the outcome of a commit is unknown. From then on every
+// call returns an error that wraps kv.ErrInDoubt; the process should exit, and
+// what the file holds when it is opened again is what counts.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Close stops the writer after the commit it is working on, waits for running
+// reads and closes the file. An Update that the writer had not taken yet
+// returns kv.ErrClosed.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		close(s.closing)
+		<-s.stopped
+		if err := s.db.Close(); err != nil {
+			s.closeErr = fmt.Errorf("close metadata: %w", err)
+		}
+	})
+	return s.closeErr
+}
+
+// View runs fn, once, over the last committed state. It neither waits for the
+// writer nor holds it up, and looks at ctx only before it starts.
+func (s *Store) View(ctx context.Context, fn func(kv.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.closing:
+		return kv.ErrClosed
+	case <-s.failed:
+		return errFailed
+	default:
+	}
+
+	// 1. Read.
+	btx, err := s.db.Begin(false)
+	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return kv.ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("begin read: %w", err)
+	}
+	id := int64(btx.ID())
+	err = func() error {
+		defer func() { _ = btx.Rollback() }() // fails only if it was called before
+		return fn(&tx{base: btx.Bucket([]byte(bucketName))})
+	}()
+
+	// 2. bbolt shows a commit to readers before it has synced it. Whoever saw
+	// one may speak of it only when it is durable.
+	if id > s.durable.Load() {
+		s.committing.RLock()
+		defer s.committing.RUnlock()
+		select {
+		case <-s.failed:
+			return errFailed
+		default:
+		}
+	}
+	return err
+}
+
+// Snapshot is View: a bbolt read transaction may last as long as it likes.
+// While it does, pages that updates replace are not reused and the file grows.
+func (s *Store) Snapshot(ctx context.Context, fn func(kv.Tx) error) error {
+	return s.View(ctx, fn)
+}
+
+// Update hands fn to the writer and waits for the commit. Affinity and options
+// change nothing: all calls share commits, and all are serializable.
+func (s *Store) Update(ctx context.Context, _ string, fn func(kv.Tx) error, _ ...kv.Option) error {
+	c := &call{ctx: ctx, fn: fn, done: make(chan error, 1)}
+	select {
+	case s.queue <- c:
+		return <-c.done
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.closing:
+		return kv.ErrClosed
+	case <-s.failed:
+		return errFailed
+	}
+}
+
+// write is the writer goroutine: it runs batches until the store is closed or
+// has failed.
+func (s *Store) write() {
+	defer close(s.stopped)
+	for {
+		select {
+		case c := <-s.queue:
+			if err := s.batch(c); errors.Is(err, kv.ErrInDoubt) {
+				return
+			}
+		case <-s.closing:
+			return
+		}
+	}
+}
+
+// batch runs c and the calls that wait behind it in one transaction and
+// answers each. It returns the error of the transaction itself.
+func (s *Store) batch(c *call) error {
+	// 1. Begin.
+	btx, err := s.db.Begin(true)
+	if err != nil {
+		err = fmt.Errorf("begin update: %w", err)
+		c.done <- err
+		return err
+	}
+	base := btx.Bucket([]byte(bucketName))
+
+	// 2. Run the calls in turn. Each sees what those before it wrote, and
+	// what it wrote itself is kept only if it returned nil.
+	var ran []*call
+	wrote := false
+	for c != nil && err == nil {
+		if c.err = c.ctx.Err(); c.err != nil {
+			c.done <- c.err
+		} else {
+			t := &tx{base: base, writable: true}
+			c.err = c.run(t)
+			ran = append(ran, c)
+			if c.err == nil && len(t.writes) > 0 {
+				err = t.merge()
+				wrote = true
+			}
+		}
+		c = nil
+		if len(ran) < maxBatch {
+			select {
+			case c = <-s.queue:
+			default:
+			}
+		}
+	}
+
+	// 3. Commit what there is to commit.
+	if err == nil && wrote {
+		err = s.commit(btx)
+	} else {
+		_ = btx.Rollback() // fails only if it was called before
+	}
+
+	// 4. Answer, all of them only now: also a call that failed or only read
+	// may have seen what another wrote, and means nothing without it.
+	for _, c := range ran {
+		if err != nil {
+			c.err = err
+		}
+		c.done <- c.err
+	}
+	return err
+}
+
+// run runs the call's function and turns a panic into an error.
+func (c *call) run(t *tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", kv.ErrPanic, p, debug.Stack())
+		}
+	}()
+	return c.fn(t)
+}
+
+// commit commits btx. If the outcome is in doubt it fails the store.
+func (s *Store) commit(btx *bbolt.Tx) error {
+	s.committing.Lock()
+	defer s.committing.Unlock()
+	id := int64(btx.ID())
+	if err := btx.Commit(); err != nil {
+		err = s.outcome(id, err)
+		if errors.Is(err, kv.ErrInDoubt) {
+			close(s.failed)
+		}
+		return err
+	}
+	s.durable.Store(id)
+	return nil
+}
+
+// outcome tells what became of transaction id, whose commit failed with cause.
+//
+// A bbolt commit writes and syncs its pages, all of them free until then, and
+// afterwards writes and syncs a meta page with its id, which alone makes them
+// count. So if readers still find an older id, nothing was committed, whatever
+// failed, and the next commit starts clean. If they find this one, it is
+// written but perhaps not durable, and no second sync could tell: the kernel
+// may have dropped the page.
+func (s *Store) outcome(id int64, cause error) error {
+	btx, err := s.db.Begin(false)
+	if err != nil { // the file is not mapped any more: nothing can go on
+		return fmt.Errorf("commit: %w: %w (%w)", kv.ErrInDoubt, cause, err)
+	}
+	seen := int64(btx.ID())
+	_ = btx.Rollback() // fails only if it was called before
+
+	switch {
+	case seen >= id:
+		return fmt.Errorf("commit: %w: %w", kv.ErrInDoubt, cause)
+	case errors.Is(cause, syscall.ENOSPC), errors.Is(cause, syscall.EDQUOT):
+		return fmt.Errorf("commit: %w: %w", kv.ErrFull, cause)
+	}
+	return fmt.Errorf("commit: %w", cause)
+}

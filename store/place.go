@@ -1,0 +1,222 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// OnConflict says what to do when a path is taken.
+type OnConflict string
+
+// The choices of OnConflict.
+const (
+	Fail    OnConflict = "fail"    // CodeConflict
+	Replace OnConflict = "replace" // the new content takes the old one's id and path
+	Rename  OnConflict = "rename"  // "name (1).ext", the first that is free
+)
+
+// ParseOnConflict reads a choice; empty means Fail.
+func ParseOnConflict(s string) (OnConflict, error) {
+	switch c := OnConflict(s); c {
+	case "":
+		return Fail, nil
+	case Fail, Replace, Rename:
+		return c, nil
+	}
+	return "", FieldErrorf("on_conflict", "Use fail, replace or rename.")
+}
+
+// Condition is a precondition on what is at a path (RFC 9110, 13.1). The zero
+// value holds always.
+type Condition struct {
+	Absent bool     // If-None-Match: *
+	Exists bool     // If-Match: *
+	Match  []string // If-Match: one of these strong ETags, quotes included
+	Differ []string // If-None-Match: none of these ETags
+}
+
+// Check returns CodePrecondition if the condition does not hold for f, nil
+// meaning that nothing is there.
+func (c Condition) Check(f *File) error {
+	is := func(tags []string) bool {
+		for _, tag := range tags {
+			if f != nil && tag == f.ETag() {
+				return true
+			}
+		}
+		return false
+	}
+	if c.Absent && f != nil || c.Exists && f == nil || c.Match != nil && !is(c.Match) || is(c.Differ) {
+		return Errorf(CodePrecondition, "The file is not in the state the request asks for; get its current ETag and decide again.")
+	}
+	return nil
+}
+
+// placement is one content about to become a file. Everything random is made
+// before the transaction, which may run more than once.
+type placement struct {
+	part  Part
+	path  Path
+	meta  map[string]string
+	tags  []string
+	id    FileID
+	stamp []byte
+}
+
+func newPlacement(part Part, path Path) placement {
+	return placement{part: part, path: path, id: NewFileID(), stamp: newStamp()}
+}
+
+// mark says that the visible tree may differ from the records at a path. The
+// stamp tells this mark from a later one for the same path.
+type mark struct {
+	owner OwnerID
+	path  Path
+	stamp []byte
+}
+
+func newStamp() []byte {
+	b := make([]byte, 16)
+	rand.Read(b) //nolint:errcheck // never fails (crypto/rand, Go 1.24)
+	return b
+}
+
+// place makes one content a file inside a transaction.
+func (s *Store) place(t txn, o OwnerID, p placement, c OnConflict, cond Condition, now time.Time) (File, error) {
+	// 1. A file cannot be where a folder is, nor lie below a file.
+	if err := t.checkShape(o, p.path); err != nil {
+		return File{}, err
+	}
+	// 2. What is there now?
+	old, taken, err := t.file(o, p.path)
+	if err != nil {
+		return File{}, err
+	}
+	var there *File
+	if taken {
+		there = &old
+	}
+	if err := cond.Check(there); err != nil {
+		return File{}, err
+	}
+	if taken && c == Fail {
+		return File{}, takenError(p.path)
+	}
+	if taken && c == Rename {
+		if p.path, err = t.freePath(o, p.path); err != nil {
+			return File{}, err
+		}
+		taken = false
+	}
+	// 3. The new record. A replacement keeps the file's id, so that links by
+	// id go on working, and counts its version up.
+	f := File{
+		ID: p.id, Owner: o, Path: p.path, Version: 1, Size: p.part.Size,
+		ContentType: p.part.ContentType, Sniffed: p.part.Sniffed, SHA256: p.part.SHA256,
+		CreatedAt: now, UpdatedAt: now, Metadata: p.meta, Tags: p.tags, Blob: p.part.Blob,
+	}
+	if taken {
+		f.ID, f.Version, f.CreatedAt = old.ID, old.Version+1, old.CreatedAt
+		if err := all(t.dropFile(old), t.bury(old, now, s.undo, "replaced")); err != nil {
+			return File{}, err
+		}
+	}
+	return f, all(t.putFile(f), s.mark(t, mark{o, f.Path, p.stamp}))
+}
+
+func takenError(p Path) error {
+	return Errorf(CodeConflict, "There is already a file %q; choose another name, or replace or rename on conflict.", p)
+}
+
+// checkShape refuses a path that is a folder or lies below a file.
+func (t txn) checkShape(o OwnerID, p Path) error {
+	for _, dir := range p.Ancestors() {
+		b, err := t.Get(fileKey(o, dir))
+		if err != nil {
+			return err
+		}
+		if b != nil {
+			return Errorf(CodeConflict, "%q is a file, so nothing can lie below it.", dir)
+		}
+	}
+	isFolder := false
+	below := append(fileKey(o, p), '/')
+	err := t.Scan(below, prefixEnd(below), 1, func(_, _ []byte) bool {
+		isFolder = true
+		return false
+	})
+	if err == nil && isFolder {
+		err = Errorf(CodeConflict, "%q is a folder; choose another name.", p)
+	}
+	return err
+}
+
+// maxRenames bounds the search for a free name.
+const maxRenames = 1000
+
+// freePath is the first of "name (1).ext", "name (2).ext", ... that is free.
+func (t txn) freePath(o OwnerID, p Path) (Path, error) {
+	dir, base := p.Dir(), p.Base()
+	ext := ""
+	if i := strings.LastIndexByte(base, '.'); i > 0 {
+		base, ext = base[:i], base[i:]
+	}
+	for n := 1; n <= maxRenames; n++ {
+		suffix := fmt.Sprintf(" (%d)%s", n, ext)
+		candidate, err := Path(truncate(base, MaxSegment-len(suffix)) + suffix).Join(dir)
+		if err != nil {
+			return "", err
+		}
+		b, err := t.Get(fileKey(o, candidate))
+		if err != nil {
+			return "", err
+		}
+		if b == nil && t.checkShape(o, candidate) == nil {
+			return candidate, nil
+		}
+	}
+	return "", takenError(p)
+}
+
+// StoreFiles makes the parts permanent files at their names, in order, all or
+// none. A name that is taken is replaced. replaced says so for each.
+func (in *Intake) StoreFiles(ctx context.Context, meta map[string]string, cond Condition) (files []File, replaced []bool, err error) {
+	meta, err = checkMetadata(meta)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, now := in.s, in.s.now()
+	places := make([]placement, len(in.parts))
+	for i, part := range in.parts {
+		places[i] = newPlacement(*part, part.Name)
+		places[i].meta = meta
+	}
+	err = in.commit(ctx, func(t txn) error {
+		files, replaced = nil, nil
+		for _, p := range places {
+			f, err := s.place(t, in.owner, p, Replace, cond, now)
+			if err != nil {
+				return err
+			}
+			files = append(files, f)
+			replaced = append(replaced, f.Version > 1)
+		}
+		return s.checkQuota(t, in.owner)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	s.show(ctx, marksOf(in.owner, files, places))
+	return files, replaced, nil
+}
+
+func marksOf(o OwnerID, files []File, places []placement) []mark {
+	marks := make([]mark, len(files))
+	for i, f := range files {
+		marks[i] = mark{o, f.Path, places[i].stamp}
+	}
+	return marks
+}

@@ -1,0 +1,250 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"upload-service/store/blob"
+	"upload-service/store/kv"
+)
+
+// recordVersion is the first byte of every value. A record of an older
+// version is upgraded when it is read, so replacing the binary is the whole
+// upgrade; a newer one is refused.
+const recordVersion = 1
+
+func encode(v any) ([]byte, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %T: %w", v, err)
+	}
+	return append([]byte{recordVersion}, b...), nil
+}
+
+func decode(b []byte, v any) error {
+	if len(b) == 0 || b[0] != recordVersion {
+		return fmt.Errorf("decode %T: unknown record version; was the data written by a newer program?", v)
+	}
+	if err := json.Unmarshal(b[1:], v); err != nil {
+		return fmt.Errorf("decode %T: %w", v, err)
+	}
+	return nil
+}
+
+// txn gives a kv transaction the words of the domain. Its methods keep each
+// record and all its index entries together; no other code writes them.
+type txn struct{ kv.Tx }
+
+// read decodes the record at key into v and reports whether there is one.
+func (t txn) read(key []byte, v any) (bool, error) {
+	b, err := t.Get(key)
+	if err != nil || b == nil {
+		return false, err
+	}
+	return true, decode(b, v)
+}
+
+func (t txn) write(key []byte, v any) error {
+	b, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return t.Put(key, b)
+}
+
+// all returns the first error. Go has run every step by then, in order; that
+// is fine inside a transaction, which keeps nothing when one failed.
+func all(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t txn) usage(o OwnerID) (u Usage, err error) {
+	_, err = t.read(usageKey(o), &u)
+	return u, err
+}
+
+func (t txn) addUsage(o OwnerID, delta Usage) error {
+	u, err := t.usage(o)
+	if err != nil {
+		return err
+	}
+	return t.write(usageKey(o), u.plus(delta))
+}
+
+// Holders: which record a blob belongs to.
+const (
+	heldByFile   = 'f'
+	heldByTrash  = 'z'
+	heldByUpload = 'u'
+)
+
+func (t txn) hold(r blob.Ref, kind byte, o OwnerID, id []byte) error {
+	return t.Put(blobKey(r), owned(string(kind), o, id))
+}
+
+// discard turns the blob of a record that is going into garbage.
+func (t txn) discard(r blob.Ref, g garbage) error {
+	return all(t.Delete(blobKey(r)), t.write(garbageKey(r), g))
+}
+
+// upload returns the upload or errNoUpload.
+func (t txn) upload(o OwnerID, token Token) (u Upload, err error) {
+	found, err := t.read(uploadKey(o, token), &u)
+	if err == nil && !found {
+		err = errNoUpload
+	}
+	return u, err
+}
+
+// putUpload writes a new upload with its index entries.
+func (t txn) putUpload(u Upload) error {
+	for _, p := range u.Parts {
+		if err := t.hold(p.Blob, heldByUpload, u.Owner, u.Token.bytes()); err != nil {
+			return err
+		}
+	}
+	return all(
+		t.write(uploadKey(u.Owner, u.Token), u),
+		t.Put(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil),
+		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, u.Token.bytes()), nil),
+		t.addUsage(u.Owner, Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size()}),
+	)
+}
+
+// changeUpload replaces old by u, which differs in state or expiry only.
+func (t txn) changeUpload(old, u Upload) error {
+	return all(
+		t.Delete(expiryKey(old.ExpiresAt, expireUpload, u.Owner, u.Token.bytes())),
+		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, u.Token.bytes()), nil),
+		t.write(uploadKey(u.Owner, u.Token), u),
+	)
+}
+
+// forgetUpload removes a tombstone.
+func (t txn) forgetUpload(u Upload) error {
+	return all(
+		t.Delete(uploadKey(u.Owner, u.Token)),
+		t.Delete(newUploadKey(u.Owner, u.CreatedAt, u.Token)),
+		t.Delete(expiryKey(u.ExpiresAt, expireUpload, u.Owner, u.Token.bytes())),
+	)
+}
+
+// tombstone is what stays of an upload: its contents are no longer its own.
+func (u Upload) tombstone(state State, until time.Time) Upload {
+	u.State, u.ExpiresAt, u.Parts = state, until, nil
+	return u
+}
+
+// endUpload replaces an upload by its tombstone; its contents stop counting.
+// What becomes of the blobs is the caller's business.
+func (t txn) endUpload(u, end Upload) error {
+	return all(
+		t.changeUpload(u, end),
+		t.addUsage(u.Owner, Usage{Uploads: -int64(len(u.Parts)), UploadBytes: -u.size()}),
+	)
+}
+
+// file returns the file at a path.
+func (t txn) file(o OwnerID, p Path) (f File, found bool, err error) {
+	found, err = t.read(fileKey(o, p), &f)
+	return f, found, err
+}
+
+// fileByID returns the file or errNoFile.
+func (t txn) fileByID(o OwnerID, id FileID) (File, error) {
+	p, err := t.Get(fileIDKey(o, id))
+	if err != nil {
+		return File{}, err
+	}
+	if p == nil {
+		return File{}, errNoFile
+	}
+	f, found, err := t.file(o, Path(p))
+	if err == nil && !found {
+		err = fmt.Errorf("file %s: its index entry leads nowhere", id)
+	}
+	return f, err
+}
+
+// putFile writes a file that is not there yet, with its index entries.
+func (t txn) putFile(f File) error {
+	return all(
+		t.write(fileKey(f.Owner, f.Path), f),
+		t.Put(fileIDKey(f.Owner, f.ID), []byte(f.Path)),
+		t.Put(newFileKey(f.Owner, f.CreatedAt, f.ID), []byte(f.Path)),
+		t.hold(f.Blob, heldByFile, f.Owner, f.ID[:]),
+		t.addUsage(f.Owner, Usage{Files: 1, FileBytes: f.Size}),
+	)
+}
+
+// dropFile removes a file's record and index entries; its blob is the
+// caller's business.
+func (t txn) dropFile(f File) error {
+	return all(
+		t.Delete(fileKey(f.Owner, f.Path)),
+		t.Delete(fileIDKey(f.Owner, f.ID)),
+		t.Delete(newFileKey(f.Owner, f.CreatedAt, f.ID)),
+		t.addUsage(f.Owner, Usage{Files: -1, FileBytes: -f.Size}),
+	)
+}
+
+// bury moves the content of a dropped file to the trash, or makes it garbage
+// if nothing can be restored (undo is 0).
+func (t txn) bury(f File, now time.Time, undo time.Duration, reason string) error {
+	if undo <= 0 {
+		return t.discard(f.Blob, garbage{Size: f.Size, Owner: f.Owner, Path: f.Path, At: now, Reason: reason})
+	}
+	z := trashed{File: f, At: now, Until: now.Add(undo)}
+	key := trashKey(f.Owner, f.ID, f.Version)
+	id := key[len(prefixTrash)+len(f.Owner)+1:]
+	return all(
+		t.write(key, z),
+		t.hold(f.Blob, heldByTrash, f.Owner, id),
+		t.Put(expiryKey(z.Until, expireTrash, f.Owner, id), nil),
+	)
+}
+
+// unbury removes a trash entry; its blob is the caller's business.
+func (t txn) unbury(z trashed) error {
+	key := trashKey(z.File.Owner, z.File.ID, z.File.Version)
+	id := key[len(prefixTrash)+len(z.File.Owner)+1:]
+	return all(t.Delete(key), t.Delete(expiryKey(z.Until, expireTrash, z.File.Owner, id)))
+}
+
+// view and update run fn in a transaction and put the seam's errors into the
+// words of the domain.
+
+func (s *Store) view(ctx context.Context, fn func(txn) error) error {
+	return translate(s.kv.View(ctx, func(tx kv.Tx) error { return fn(txn{tx}) }))
+}
+
+func (s *Store) update(ctx context.Context, o OwnerID, fn func(txn) error) error {
+	return translate(s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return fn(txn{tx}) }))
+}
+
+// translate gives the errors of the seams below their code.
+func translate(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kv.ErrFull), errors.Is(err, blob.ErrFull):
+		return fullError.WithCause(err)
+	case errors.Is(err, kv.ErrClosed):
+		return Errorf(CodeUnavailable, "The server is shutting down; try again in a moment.").WithCause(err)
+	}
+	return err
+}
+
+var fullError = &Error{
+	Code:       CodeFull,
+	Message:    "The server's disk is full; try again later or tell the operator.",
+	RetryAfter: time.Minute,
+}

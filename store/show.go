@@ -1,0 +1,219 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// The visible tree follows the records. A commit that changes what a path
+// shows writes a mark for it; then, under the path's lock, the record is read
+// again, the tree is made equal to it, and the mark is cleared with a later
+// commit. What a crash leaves undone is found at start by the marks.
+
+// mark notes, in the transaction that changes what a path shows, that the
+// tree has to follow.
+func (s *Store) mark(t txn, m mark) error {
+	if s.tree == nil {
+		return nil
+	}
+	return t.Put(markKey(m.owner, m.path), m.stamp)
+}
+
+// showWait is how long an answer waits for the tree. A lock that an outside
+// tool holds longer delays the tree, not the client.
+const showWait = 100 * time.Millisecond
+
+// show brings the tree up to date with marks that were just committed,
+// normally before it returns, else in the background.
+func (s *Store) show(ctx context.Context, marks []mark) {
+	if s.tree == nil || len(marks) == 0 {
+		return
+	}
+	done := make(chan struct{})
+	s.tasks.Go(func() {
+		defer close(done)
+		for _, m := range marks {
+			if err := s.settleMark(s.background, m.owner, m.path); err != nil {
+				s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
+			}
+		}
+	})
+	timer := time.NewTimer(showWait)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// settleMark makes the tree equal to the records at one path, if it is marked.
+func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
+	// 1. The slug never changes, so it can be read before the lock it names.
+	owner, err := s.OwnerByID(ctx, o)
+	if err != nil {
+		return err
+	}
+	unlock, err := s.locks.Lock(ctx, LockKey(owner.Slug, p))
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	defer unlock()
+
+	// 2. Under the lock, what do the records say now?
+	var stamp []byte
+	var f File
+	var exists bool
+	err = s.view(ctx, func(t txn) error {
+		b, err := t.Get(markKey(o, p))
+		if err != nil || b == nil {
+			stamp = nil
+			return err
+		}
+		stamp = bytes.Clone(b)
+		f, exists, err = t.file(o, p)
+		return err
+	})
+	if err != nil || stamp == nil {
+		return err
+	}
+
+	// 3. Make the tree say the same.
+	if exists {
+		err = s.tree.Set(ctx, owner.Slug, string(p), f.Blob)
+	} else {
+		err = s.tree.Remove(ctx, owner.Slug, string(p))
+	}
+	if err != nil {
+		return err
+	}
+
+	// 4. Clear this mark, not one that came after the read.
+	s.marks.add(markKey(o, p), stamp)
+	return nil
+}
+
+// LockKey is the name under which a path is locked; tools that work on the
+// visible tree lock the same.
+func LockKey(slug string, p Path) string { return slugKey(slug) + "/" + string(p) }
+
+// clearedMarks are marks that are settled and still recorded. They are
+// removed together a little later: a lost removal costs one look at start.
+type clearedMarks struct {
+	mu     sync.Mutex
+	stamps map[string][]byte // mark key -> stamp
+	stop   chan struct{}     // closed by Close
+	done   chan struct{}     // closed when the last ones are removed
+}
+
+const (
+	clearDelay = time.Second
+	markPage   = 1000
+)
+
+func (c *clearedMarks) add(key, stamp []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stamps == nil {
+		c.stamps = map[string][]byte{}
+	}
+	c.stamps[string(key)] = stamp
+}
+
+// has reports whether just this mark is settled.
+func (c *clearedMarks) has(key, stamp []byte) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Equal(c.stamps[string(key)], stamp)
+}
+
+func (c *clearedMarks) take() map[string][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stamps := c.stamps
+	c.stamps = nil
+	return stamps
+}
+
+// clearMarks runs until Close.
+func (s *Store) clearMarks() {
+	defer close(s.marks.done)
+	tick := time.NewTicker(clearDelay)
+	defer tick.Stop()
+	for stopping := false; !stopping; {
+		select {
+		case <-tick.C:
+		case <-s.marks.stop:
+			stopping = true
+		}
+		if err := s.forgetMarks(s.marks.take()); err != nil {
+			s.log.Debug("settled marks are kept until the next sweep", "error", err)
+		}
+	}
+}
+
+// forgetMarks removes marks, but not later ones for the same paths.
+func (s *Store) forgetMarks(stamps map[string][]byte) error {
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(stamps)), markPage) {
+		err := s.update(s.background, "", func(t txn) error {
+			for _, k := range keys {
+				b, err := t.Get([]byte(k))
+				if err == nil && bytes.Equal(b, stamps[k]) {
+					err = t.Delete([]byte(k))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleMarks goes through all marks: at start and in every sweep. A path
+// that cannot be shown is logged, or passed to failed, and stays marked.
+func (s *Store) settleMarks(ctx context.Context, failed func(mark, error)) error {
+	if s.tree == nil {
+		return nil
+	}
+	if failed == nil {
+		failed = func(m mark, err error) {
+			s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
+		}
+	}
+	lo, hi := []byte(prefixMark), prefixEnd([]byte(prefixMark))
+	for {
+		var page []mark
+		err := s.view(ctx, func(t txn) error {
+			page = nil
+			return t.Scan(lo, hi, markPage, func(k, _ []byte) bool {
+				if o, rest, ok := splitOwned(prefixMark, k); ok {
+					page = append(page, mark{owner: o, path: Path(rest)})
+				}
+				return true
+			})
+		})
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, m := range page {
+			if err := s.settleMark(ctx, m.owner, m.path); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				failed(m, err)
+			}
+		}
+		last := page[len(page)-1]
+		lo = after(markKey(last.owner, last.path))
+	}
+}

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"upload-service/store/blob"
+)
+
+// Token is the unguessable id of an upload: a UUIDv4 in its text form.
+type Token string
+
+// NewToken makes a token from 122 random bits.
+func NewToken() Token { return Token(uuid.NewString()) }
+
+// ParseToken accepts the 36-character lower-case form of a UUID and nothing
+// else. A malformed token is CodeNotFound, like one that does not exist.
+func ParseToken(s string) (Token, error) {
+	id, err := uuid.Parse(s)
+	if err != nil || id.String() != s {
+		return "", errNoUpload
+	}
+	return Token(s), nil
+}
+
+func (t Token) bytes() []byte {
+	id, err := uuid.Parse(string(t))
+	if err != nil {
+		return nil // no record has an empty id: reads as absent
+	}
+	return id[:]
+}
+
+// FileID names a file for as long as it exists, through renames and
+// replacements. Its text form is 32 hex digits.
+type FileID [16]byte
+
+// NewFileID makes an id from 128 random bits.
+func NewFileID() (id FileID) {
+	rand.Read(id[:]) //nolint:errcheck // never fails (crypto/rand, Go 1.24)
+	return id
+}
+
+// ParseFileID accepts 32 lower-case hex digits; anything else is CodeNotFound.
+func ParseFileID(s string) (id FileID, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(id) || hex.EncodeToString(b) != s {
+		return id, errNoFile
+	}
+	return FileID(b), nil
+}
+
+func (id FileID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText writes the id as 32 hex digits.
+func (id FileID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *FileID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseFileID(string(b))
+	return err
+}
+
+// Part is one content that came in: a blob and what is known about it.
+type Part struct {
+	Name        Path     `json:"name"`
+	ContentType string   `json:"type,omitempty"`    // as the client declared it, or as sniffed
+	Sniffed     string   `json:"sniffed,omitempty"` // as the first bytes look
+	Size        int64    `json:"size"`              // bytes
+	SHA256      []byte   `json:"sha256,omitempty"`
+	Blob        blob.Ref `json:"blob"`
+}
+
+// State says how far an upload is.
+type State string
+
+// The states of an upload. Persisted and Gone are tombstones: they answer
+// late and repeated requests for one temporary lifetime and hold no bytes.
+const (
+	Receiving State = "receiving"
+	Ready     State = "ready"
+	Persisted State = "persisted"
+	Gone      State = "gone"
+)
+
+// Upload is bytes waiting to be made permanent: always temporary, always with
+// an expiry.
+type Upload struct {
+	Token     Token     `json:"token"`
+	Owner     OwnerID   `json:"owner"`
+	State     State     `json:"state"`
+	Purpose   string    `json:"purpose,omitempty"` // what it was uploaded for; Expect can ask for it
+	CreatedAt time.Time `json:"created"`
+	ExpiresAt time.Time `json:"expires"` // of a tombstone: when it is forgotten
+	Parts     []Part    `json:"parts,omitempty"`
+	Reason    string    `json:"reason,omitempty"` // why it is gone
+
+	Fingerprint []byte `json:"print,omitempty"` // of the request that persisted it
+	Files       []File `json:"files,omitempty"` // what it became, as answered
+}
+
+func (u *Upload) size() (n int64) {
+	for _, p := range u.Parts {
+		n += p.Size
+	}
+	return n
+}
+
+// File is a permanent file of an owner.
+type File struct {
+	ID          FileID            `json:"id"`
+	Owner       OwnerID           `json:"owner"`
+	Path        Path              `json:"path"`
+	Version     uint64            `json:"v"` // counts every change, starting at 1
+	Size        int64             `json:"size"`
+	ContentType string            `json:"type,omitempty"`
+	Sniffed     string            `json:"sniffed,omitempty"`
+	SHA256      []byte            `json:"sha256,omitempty"` // nil until known
+	CreatedAt   time.Time         `json:"created"`
+	UpdatedAt   time.Time         `json:"updated"`
+	Metadata    map[string]string `json:"meta,omitempty"`
+	Tags        []string          `json:"tags,omitempty"`
+	Blob        blob.Ref          `json:"blob"`
+}
+
+// ETag is the strong entity tag of the file, in quotes (RFC 9110, 8.8.3).
+func (f *File) ETag() string { return fmt.Sprintf(`"%s-%d"`, f.ID, f.Version) }
+
+// Usage is what an owner has stored. Deleted and replaced bytes do not count.
+type Usage struct {
+	Files       int64 `json:"files,omitempty"`
+	FileBytes   int64 `json:"file_bytes,omitempty"`
+	Uploads     int64 `json:"uploads,omitempty"` // contents of temporary uploads
+	UploadBytes int64 `json:"upload_bytes,omitempty"`
+}
+
+// Bytes is what counts against the quota, in bytes.
+func (u Usage) Bytes() int64 { return u.FileBytes + u.UploadBytes }
+
+// Count is what counts against the limit on files.
+func (u Usage) Count() int64 { return u.Files + u.Uploads }
+
+func (u Usage) plus(d Usage) Usage {
+	return Usage{u.Files + d.Files, u.FileBytes + d.FileBytes, u.Uploads + d.Uploads, u.UploadBytes + d.UploadBytes}
+}
+
+// trashed is a deleted or replaced content that can still be restored.
+type trashed struct {
+	File  File      `json:"file"`
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"`
+}
+
+// garbage is a blob that no record holds any more and whose bytes are to go.
+type garbage struct {
+	Size   int64     `json:"size"`
+	Owner  OwnerID   `json:"owner,omitempty"`
+	Path   Path      `json:"path,omitempty"` // where the visible tree may still show it
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason"`
+	Sweep  string    `json:"sweep,omitempty"` // the sweep that discarded it
+}
+
+var (
+	errNoUpload = Errorf(CodeNotFound, "There is no such upload.")
+	errNoFile   = Errorf(CodeNotFound, "There is no such file.")
+	errNoOwner  = Errorf(CodeNotFound, "There is no such owner.")
+)
+
+// tokenOf is the inverse of Token.bytes.
+func tokenOf(b []byte) Token {
+	id, err := uuid.FromBytes(b)
+	if err != nil {
+		return ""
+	}
+	return Token(id.String())
+}
