@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"upload-service/store/blob"
+	"upload-service/store/failpoint"
 )
 
 // An epoch bounds what recovery has to look at. The record e/<epoch> is
@@ -42,6 +43,7 @@ func (s *Store) newRef(ctx context.Context) (blob.Ref, error) {
 		if err != nil {
 			return "", fmt.Errorf("open epoch: %w", err)
 		}
+		failpoint.Hit("epoch: opened")
 		e.current, e.issued, e.started = name, 0, now
 		e.pending[name] = 0
 	}
@@ -108,6 +110,7 @@ func (s *Store) recoverEpochs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		failpoint.Hit("recover: orphans listed")
 		_, err = s.blobs.Delete(ctx, orphans...)
 		if err != nil {
 			// What cannot be removed must not keep the server from starting:
@@ -200,6 +203,7 @@ func (s *Store) condemn(ctx context.Context, parts []*Part) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("refuse: condemned")
 	refs := refsOf(parts)
 	s.settle(refs...)
 	_, err = s.reclaim(ctx, refs...)

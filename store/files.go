@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"upload-service/store/blob"
+	"upload-service/store/failpoint"
 )
 
 // GetFile returns the owner's file at a path, or CodeNotFound.
@@ -54,9 +55,10 @@ func (s *Store) open(ctx context.Context, ref blob.Ref, offset, length int64, ab
 
 // Change alters a file; nil members stay as they are.
 type Change struct {
-	Path     *Path
-	Metadata map[string]*string // RFC 7396: a nil value removes the key
-	Tags     *[]string
+	Path          *Path
+	Metadata      map[string]*string // RFC 7396: a nil value removes the key
+	ClearMetadata bool               // before Metadata is applied
+	Tags          *[]string
 }
 
 // ChangeFile applies a change to the file with an id. A path that is taken is
@@ -112,10 +114,10 @@ func (c Change) apply(f File) (File, error) {
 	if c.Path != nil {
 		f.Path = *c.Path
 	}
-	if c.Metadata != nil {
-		meta := maps.Clone(f.Metadata)
-		if meta == nil {
-			meta = map[string]string{}
+	if c.Metadata != nil || c.ClearMetadata {
+		meta := map[string]string{}
+		if !c.ClearMetadata {
+			maps.Copy(meta, f.Metadata)
 		}
 		for k, v := range c.Metadata {
 			if v == nil {
@@ -172,6 +174,7 @@ func (s *Store) deleteFile(ctx context.Context, o OwnerID, cond Condition, find 
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("delete: committed")
 	s.show(ctx, []mark{m})
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 
 	"upload-service/store/blob"
+	"upload-service/store/failpoint"
 )
 
 // MaxParts is how many contents one request, and so one upload, may bring.
@@ -155,12 +156,14 @@ func (in *Intake) Add(ctx context.Context, r io.Reader, c Content) (*Part, error
 	if c.SHA512 != nil {
 		m.sum512 = sha512.New()
 	}
+	failpoint.Hit("intake: before the bytes")
 	// Create leaves nothing behind when it fails, so then the blob is settled.
 	n, err := s.blobs.Create(ctx, ref, m)
 	if err != nil {
 		s.settle(ref)
 		return nil, translate(err)
 	}
+	failpoint.Hit("intake: bytes durable")
 	p := &Part{Name: c.Name, Size: n, SHA256: m.sum.Sum(nil), Sniffed: m.sniff(), Blob: ref}
 	p.ContentType = mediaType(c.Type, p.Sniffed)
 	in.parts = append(in.parts, p)
@@ -192,6 +195,7 @@ func (in *Intake) Close(ctx context.Context) error {
 	case in.submitted:
 		return s.condemn(ctx, in.parts)
 	}
+	failpoint.Hit("intake: abandoned")
 	gone, err := s.blobs.Delete(ctx, refsOf(in.parts)...)
 	s.settle(gone...)
 	return err
@@ -207,6 +211,7 @@ func (in *Intake) commit(ctx context.Context, fn func(txn) error) error {
 		in.flight.beginCommit(-in.reserved) // counted nowhere yet: Close gives it back
 		return err
 	}
+	failpoint.Hit("intake: committed")
 	in.flight.endCommit(in.reserved)
 	in.committed = true
 	in.s.settle(refsOf(in.parts)...)

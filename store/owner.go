@@ -152,3 +152,30 @@ func (s *Store) HasGitHubOwners(ctx context.Context) (found bool, err error) {
 	})
 	return found, err
 }
+
+// Stats sums up the whole store.
+type Stats struct {
+	Owners int64
+	Usage  Usage
+	Free   int64 // bytes that the volume can still take; negative if not known
+}
+
+// Stats adds up the counters of all owners: O(owners).
+func (s *Store) Stats(ctx context.Context) (st Stats, err error) {
+	for cursor := ""; ; {
+		page, next, err := s.ListOwners(ctx, 1000, cursor)
+		if err != nil {
+			return st, err
+		}
+		for _, a := range page {
+			st.Owners++
+			st.Usage = st.Usage.plus(a.Usage)
+		}
+		if next == "" {
+			break
+		}
+		cursor = next
+	}
+	st.Free, err = s.blobs.Free(ctx)
+	return st, err
+}

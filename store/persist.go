@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"slices"
+
+	"upload-service/store/failpoint"
 )
 
 // Persist asks that uploads become files.
@@ -117,6 +119,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	if err != nil {
 		return nil, false, err
 	}
+	failpoint.Hit("persist: committed")
 	s.show(ctx, marks)
 	return files, repeated, nil
 }

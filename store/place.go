@@ -84,6 +84,24 @@ func newStamp() []byte {
 	return b
 }
 
+// CheckPath reports what placing a file at a path would refuse now: for a
+// client that asks before it sends.
+func (s *Store) CheckPath(ctx context.Context, o OwnerID, p Path, cond Condition) error {
+	return s.view(ctx, func(t txn) error {
+		if err := t.checkShape(o, p); err != nil {
+			return err
+		}
+		f, found, err := t.file(o, p)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return cond.Check(nil)
+		}
+		return cond.Check(&f)
+	})
+}
+
 // place makes one content a file inside a transaction.
 func (s *Store) place(t txn, o OwnerID, p placement, c OnConflict, cond Condition, now time.Time) (File, error) {
 	// 1. A file cannot be where a folder is, nor lie below a file.
@@ -181,23 +199,34 @@ func (t txn) freePath(o OwnerID, p Path) (Path, error) {
 	return "", takenError(p)
 }
 
+// Target says where and how parts become files.
+type Target struct {
+	Folder    string            // in front of every name
+	Metadata  map[string]string // of every file
+	Condition Condition         // on what is at the path now
+}
+
 // StoreFiles makes the parts permanent files at their names, in order, all or
 // none. A name that is taken is replaced. replaced says so for each.
-func (in *Intake) StoreFiles(ctx context.Context, meta map[string]string, cond Condition) (files []File, replaced []bool, err error) {
-	meta, err = checkMetadata(meta)
+func (in *Intake) StoreFiles(ctx context.Context, to Target) (files []File, replaced []bool, err error) {
+	meta, err := checkMetadata(to.Metadata)
 	if err != nil {
 		return nil, nil, err
 	}
 	s, now := in.s, in.s.now()
 	places := make([]placement, len(in.parts))
 	for i, part := range in.parts {
-		places[i] = newPlacement(*part, part.Name)
+		path, err := part.Name.Join(to.Folder)
+		if err != nil {
+			return nil, nil, err
+		}
+		places[i] = newPlacement(*part, path)
 		places[i].meta = meta
 	}
 	err = in.commit(ctx, func(t txn) error {
 		files, replaced = nil, nil
 		for _, p := range places {
-			f, err := s.place(t, in.owner, p, Replace, cond, now)
+			f, err := s.place(t, in.owner, p, Replace, to.Condition, now)
 			if err != nil {
 				return err
 			}

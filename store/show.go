@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"upload-service/store/failpoint"
 )
 
 // The visible tree follows the records. A commit that changes what a path
@@ -83,6 +85,7 @@ func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
 		return err
 	}
 
+	failpoint.Hit("tree: locked")
 	// 3. Make the tree say the same.
 	if exists {
 		err = s.tree.Set(ctx, owner.Slug, string(p), f.Blob)
@@ -93,6 +96,7 @@ func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
 		return err
 	}
 
+	failpoint.Hit("tree: shown")
 	// 4. Clear this mark, not one that came after the read.
 	s.marks.add(markKey(o, p), stamp)
 	return nil
@@ -159,6 +163,7 @@ func (s *Store) clearMarks() {
 
 // forgetMarks removes marks, but not later ones for the same paths.
 func (s *Store) forgetMarks(stamps map[string][]byte) error {
+	failpoint.Hit("tree: before the marks are cleared")
 	for keys := range slices.Chunk(slices.Sorted(maps.Keys(stamps)), markPage) {
 		err := s.update(s.background, "", func(t txn) error {
 			for _, k := range keys {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"upload-service/store/blob"
+	"upload-service/store/failpoint"
 )
 
 // SweepOptions narrow a sweep. The zero value removes everything that is due.
@@ -86,6 +87,7 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 			return *w.report, err
 		}
 	}
+	failpoint.Hit("sweep: expired")
 	// 2. The tree follows, so that it never shows a blob that is gone.
 	if !opts.DryRun {
 		err := s.settleMarks(ctx, func(m mark, err error) {
@@ -95,10 +97,12 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 			return *w.report, err
 		}
 	}
+	failpoint.Hit("sweep: tree settled")
 	// 3. The bytes go, then the garbage records that named them.
 	if err := w.collect(ctx); err != nil {
 		return *w.report, err
 	}
+	failpoint.Hit("sweep: collected")
 	w.report.Duration = s.now().Sub(now)
 	if opts.DryRun {
 		return *w.report, nil
@@ -149,6 +153,7 @@ func (w *sweep) expire(ctx context.Context, shard byte) error {
 			return err
 		}
 		lo = after(page[len(page)-1].key)
+		failpoint.Hit("sweep: before a page")
 		if err := w.expirePage(ctx, page); err != nil {
 			return err
 		}
@@ -362,6 +367,7 @@ func (s *Store) reclaim(ctx context.Context, refs ...blob.Ref) ([]blob.Ref, erro
 		return nil, nil
 	}
 	gone, err := s.blobs.Delete(ctx, refs...)
+	failpoint.Hit("sweep: bytes removed")
 	if len(gone) == 0 {
 		return nil, err
 	}

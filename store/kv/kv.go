@@ -40,18 +40,21 @@ const (
 	MaxValue = 4 << 20
 )
 
-// Store is an open store. All methods may be called concurrently.
+// Store is an open store. All methods may be called concurrently, but not from
+// the function of a transaction: an engine may wait for itself for ever.
 type Store interface {
 	// View runs fn in a read-only transaction: one consistent state, no
-	// writes of unfinished updates. fn may run more than once.
+	// writes of unfinished updates; it returns only when what fn could see
+	// is durable. fn may run more than once. A panic of fn passes through.
 	View(ctx context.Context, fn func(Tx) error) error
 
 	// Update runs fn in a serializable transaction and returns nil only
 	// after everything fn wrote is durable (survives power loss).
 	//
 	// If fn returns an error, nothing it wrote is kept and Update returns
-	// that error unchanged. fn may run more than once and so has no side
-	// effects: ids and times are made before it. Calls with the same
+	// that error unchanged, unless the commit that it shared fails: fn may
+	// have seen what was then not kept. fn may run more than once and so has
+	// no side effects: ids and times are made before it. Calls with the same
 	// affinity, usually the owner, may share a commit; neither a failing nor
 	// a panicking fn affects another call. A panic of fn is returned as an
 	// error that wraps ErrPanic.
@@ -68,7 +71,8 @@ type Store interface {
 	Snapshot(ctx context.Context, fn func(Tx) error) error
 
 	// Close waits for running transactions and releases the store. Later
-	// calls return ErrClosed; closing twice is not an error.
+	// calls, and updates that no transaction has taken yet, return ErrClosed
+	// and have no effect; closing twice is not an error.
 	Close() error
 }
 
@@ -86,7 +90,7 @@ var (
 	// unknown, for example in fsync. The process must not go on as if it
 	// knew: it answers 5xx and exits, and recovery decides.
 	ErrInDoubt = errors.New("kv: outcome of the commit is unknown")
-	// ErrFull: there is no room left on the device; nothing was written.
+	// ErrFull: there is no room left on the device; nothing was committed.
 	ErrFull = errors.New("kv: no space left")
 	// ErrBusy: another process has the store open.
 	ErrBusy = errors.New("kv: in use by another process")

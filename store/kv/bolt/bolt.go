@@ -1,11 +1,11 @@
 // Package bolt is the kv engine for one process: one bbolt file, nothing else
 // to run.
 //
-// Every update goes through one writer goroutine. It takes whatever calls are
-// waiting, runs them one after the other in one bbolt transaction and commits
-// once for all of them, so that many clients share the cost of a commit and a
-// single client never waits for company. Running one after the other is also
-// what makes updates serializable.
+// One update at a time is the writer. It runs its own function and those of all
+// updates that wait, one after the other in one bbolt transaction, and commits
+// once for all of them. So many clients share the cost of a commit, while a
+// single one neither waits for company nor for another goroutine to do its
+// work. Running one after the other also makes updates serializable.
 //
 // The invariant: what a call was answered, be it an Update or a View, is
 // durable. When that can no longer be known the store stops for good.
@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"upload-service/store/kv"
 )
@@ -55,15 +56,15 @@ type Options struct {
 
 // Store is an open bbolt file. It implements kv.Store.
 type Store struct {
-	db    *bbolt.DB
-	queue chan *call // unbuffered: a call is either taken by the writer or still its caller's
+	db     *bbolt.DB
+	writer chan struct{} // holds one element while a call, or Close, is the writer
+	queue  chan *call    // unbuffered: a call is either taken by the writer or still its caller's
 
 	committing sync.RWMutex // write-held during a commit
 	durable    atomic.Int64 // id of the last transaction known to be durable
 
 	failed  chan struct{} // closed when a commit is in doubt
 	closing chan struct{} // closed by Close
-	stopped chan struct{} // closed when the writer has returned
 
 	closeOnce sync.Once
 	closeErr  error
@@ -103,7 +104,7 @@ func Open(path string, opts Options) (*Store, error) {
 
 	// 1. Open the file and take its lock.
 	db, err := bbolt.Open(path, 0o600, &options)
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		err = kv.ErrBusy
 	}
 	if err != nil {
@@ -115,10 +116,10 @@ func Open(path string, opts Options) (*Store, error) {
 	// this commit builds on it and makes it so.
 	s := &Store{
 		db:      db,
+		writer:  make(chan struct{}, 1),
 		queue:   make(chan *call),
 		failed:  make(chan struct{}),
 		closing: make(chan struct{}),
-		stopped: make(chan struct{}),
 	}
 	err = db.Update(func(btx *bbolt.Tx) error {
 		s.durable.Store(int64(btx.ID()))
@@ -133,7 +134,6 @@ func Open(path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
-	go s.write()
 	return s, nil
 }
 
@@ -154,13 +154,15 @@ func syncDir(name string) error {
 // what the file holds when it is opened again is what counts.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
 
-// Close stops the writer after the commit it is working on, waits for running
-// reads and closes the file. An Update that the writer had not taken yet
-// returns kv.ErrClosed.
+// Close waits for the commit under way and for running reads, and closes the
+// file. An Update that no commit has taken yet returns kv.ErrClosed.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closing)
-		<-s.stopped
+		select {
+		case s.writer <- struct{}{}: // and remains it
+		case <-s.failed:
+		}
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("close metadata: %w", err)
 		}
@@ -168,8 +170,8 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// View runs fn, once, over the last committed state. It neither waits for the
-// writer nor holds it up, and looks at ctx only before it starts.
+// View runs fn, once, over the last committed state, and does not hold up the
+// writer. It looks at ctx only before it starts.
 func (s *Store) View(ctx context.Context, fn func(kv.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -184,7 +186,7 @@ func (s *Store) View(ctx context.Context, fn func(kv.Tx) error) error {
 
 	// 1. Read.
 	btx, err := s.db.Begin(false)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return kv.ErrClosed
 	}
 	if err != nil {
@@ -216,13 +218,17 @@ func (s *Store) Snapshot(ctx context.Context, fn func(kv.Tx) error) error {
 	return s.View(ctx, fn)
 }
 
-// Update hands fn to the writer and waits for the commit. Affinity and options
-// change nothing: all calls share commits, and all are serializable.
+// Update hands fn to the writer or, if there is none, is the writer until its
+// own commit is done. Affinity and options change nothing: all calls share
+// commits, and all are serializable.
 func (s *Store) Update(ctx context.Context, _ string, fn func(kv.Tx) error, _ ...kv.Option) error {
 	c := &call{ctx: ctx, fn: fn, done: make(chan error, 1)}
 	select {
 	case s.queue <- c:
-		return <-c.done
+	case s.writer <- struct{}{}:
+		if err := s.batch(c); !errors.Is(err, kv.ErrInDoubt) {
+			<-s.writer // else there must be no other
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closing:
@@ -230,22 +236,7 @@ func (s *Store) Update(ctx context.Context, _ string, fn func(kv.Tx) error, _ ..
 	case <-s.failed:
 		return errFailed
 	}
-}
-
-// write is the writer goroutine: it runs batches until the store is closed or
-// has failed.
-func (s *Store) write() {
-	defer close(s.stopped)
-	for {
-		select {
-		case c := <-s.queue:
-			if err := s.batch(c); errors.Is(err, kv.ErrInDoubt) {
-				return
-			}
-		case <-s.closing:
-			return
-		}
-	}
+	return <-c.done
 }
 
 // batch runs c and the calls that wait behind it in one transaction and
@@ -265,19 +256,19 @@ func (s *Store) batch(c *call) error {
 	var ran []*call
 	wrote := false
 	for c != nil && err == nil {
-		if c.err = c.ctx.Err(); c.err != nil {
-			c.done <- c.err
+		if ctxErr := c.ctx.Err(); ctxErr != nil {
+			c.done <- ctxErr
 		} else {
 			t := &tx{base: base, writable: true}
 			c.err = c.run(t)
 			ran = append(ran, c)
 			if c.err == nil && len(t.writes) > 0 {
-				err = t.merge()
 				wrote = true
+				err = t.merge()
 			}
 		}
 		c = nil
-		if len(ran) < maxBatch {
+		if err == nil && len(ran) < maxBatch {
 			select {
 			case c = <-s.queue:
 			default:

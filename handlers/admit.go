@@ -1,0 +1,227 @@
+package handlers
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/auth"
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// maxSmallBody bounds JSON documents and forms, in bytes.
+const maxSmallBody = 1 << 20
+
+// sessionCookie holds a random session id and nothing else.
+const sessionCookie = "upload_session"
+
+// admitRoute is the middleware in front of one route's handler.
+func (s *Server) admitRoute(r route) fiber.Handler {
+	return func(c *fiber.Ctx) error {
+		if err := s.admit(c, r); err != nil {
+			return err
+		}
+		return c.Next()
+	}
+}
+
+// Admit decides about a request that waits for "100 Continue" what its route
+// would decide before reading the body.
+func (s *Server) Admit(c *fiber.Ctx) error {
+	if err := s.checkHost(c); err != nil {
+		return err
+	}
+	for _, r := range s.routes {
+		if r.method == c.Method() && fiber.RoutePatternMatch(c.Path(), r.path) {
+			return s.admit(c, r)
+		}
+	}
+	return nil // the router answers 404 or 405, and reads no body either
+}
+
+// admit makes every decision that needs only the head of a request, in this
+// order, so that a stranger learns nothing and costs little.
+func (s *Server) admit(c *fiber.Ctx, r route) error {
+	// 1. Not more often than allowed, whoever it is.
+	if err := s.limiter.allow("address " + s.address(c)); err != nil {
+		return err
+	}
+	// 2. Who asks? A credential that is given must be right, even where none
+	// is needed.
+	p, known, err := s.identify(c)
+	if err != nil {
+		return err
+	}
+	if known {
+		if err := s.limiter.allow("owner " + string(p.Owner.ID)); err != nil {
+			return err
+		}
+	}
+	// 3. May they?
+	if !r.need.public {
+		if !known {
+			return errSignIn
+		}
+		if r.need.scope != "" && !p.Can(r.need.scope) {
+			return store.Errorf(store.CodeForbidden, "This needs the scope %q, which your credential does not have.", r.need.scope)
+		}
+	}
+	if known {
+		c.Locals("principal", p)
+	}
+	// 4. A body beyond the limit is not even begun.
+	if body := transport.Body(c); body != nil {
+		limit := int64(maxSmallBody)
+		if r.body == bigBody {
+			limit = s.cfg.MaxRequestSize
+		}
+		if limit > 0 {
+			if body.Length() > limit {
+				return tooLarge(limit)
+			}
+			body.Limit(limit)
+		}
+	} else if r.body == bigBody {
+		return store.Errorf(store.CodeLengthRequired, "Send a body, with Content-Length or chunked.")
+	}
+	// 5. What the route itself can tell from the head.
+	if r.check != nil {
+		return r.check(c)
+	}
+	return nil
+}
+
+var errSignIn = store.Errorf(store.CodeUnauthenticated, "Sign in, or send an API key: Authorization: Bearer ups_...")
+
+func tooLarge(limit int64) error {
+	return store.Errorf(store.CodeTooLarge, "A request to this address may have at most %d bytes.", limit)
+}
+
+// identify finds the caller. An Authorization header decides alone; only
+// without one does a cookie count, and then only for requests that our own
+// pages could have made.
+func (s *Server) identify(c *fiber.Ctx) (p auth.Principal, known bool, err error) {
+	ctx := c.UserContext()
+	if header := c.Get(fiber.HeaderAuthorization); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return p, false, store.Errorf(store.CodeUnauthenticated, "Send the credential as: Authorization: Bearer <key or token>.")
+		}
+		p, err = s.auth.Bearer(ctx, strings.TrimSpace(token))
+		return p, err == nil, err
+	}
+	id := c.Cookies(sessionCookie)
+	if id == "" {
+		return p, false, nil
+	}
+	p, err = s.auth.Session(ctx, id)
+	if store.CodeOf(err) == store.CodeUnauthenticated {
+		return p, false, nil // an old cookie is like none
+	}
+	if err == nil && !safeMethod(c) {
+		err = s.checkOrigin(c)
+	}
+	return p, err == nil, err
+}
+
+func safeMethod(c *fiber.Ctx) bool {
+	m := c.Method()
+	return m == fiber.MethodGet || m == fiber.MethodHead || m == fiber.MethodOptions
+}
+
+// checkOrigin refuses requests that another site makes with our cookie.
+func (s *Server) checkOrigin(c *fiber.Ctx) error {
+	return auth.CheckOrigin(s.origin(c), c.Get("Sec-Fetch-Site"), c.Get(fiber.HeaderOrigin))
+}
+
+// origin is our own, as configured or as the client reached us.
+func (s *Server) origin(c *fiber.Ctx) string {
+	if s.cfg.PublicURL != "" {
+		return s.cfg.PublicURL
+	}
+	return c.Protocol() + "://" + string(c.Request().Host())
+}
+
+// principal is who makes this request. Routes that are not public always have
+// one.
+func principal(c *fiber.Ctx) auth.Principal {
+	p, _ := c.Locals("principal").(auth.Principal)
+	return p
+}
+
+// subject is the owner a request is about: the caller, or the owner with a
+// slug if the caller is an admin who reads or deletes. Anyone else learns
+// nothing: an owner they may not see does not exist.
+func (s *Server) subject(c *fiber.Ctx, slug string) (store.Owner, error) {
+	p := principal(c)
+	if slug == "" || slug == "me" || strings.EqualFold(slug, p.Owner.Slug) {
+		return p.Owner, nil
+	}
+	if !p.Can(auth.Admin) {
+		return store.Owner{}, store.Errorf(store.CodeNotFound, "There is nothing at this address.")
+	}
+	if m := c.Method(); m != fiber.MethodGet && m != fiber.MethodHead && m != fiber.MethodDelete {
+		return store.Owner{}, store.Errorf(store.CodeForbidden, "An admin may read and delete what others have, not write to it.")
+	}
+	return s.store.OwnerBySlug(c.UserContext(), slug)
+}
+
+// checkHost refuses, in local mode, names that are not of this machine: a
+// page elsewhere could otherwise point its own name at 127.0.0.1 and read
+// everything (DNS rebinding).
+func (s *Server) checkHost(c *fiber.Ctx) error {
+	if !s.cfg.Local {
+		return nil
+	}
+	host := string(c.Request().Host())
+	if s.cfg.PublicURL != "" && strings.HasSuffix(s.cfg.PublicURL, "://"+host) {
+		return nil
+	}
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	name = strings.Trim(name, "[]")
+	if strings.EqualFold(name, "localhost") || strings.HasSuffix(strings.ToLower(name), ".localhost") {
+		return nil
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return nil // an address cannot be rebound
+	}
+	return store.Errorf(store.CodeForbidden,
+		"In local mode the service answers to localhost and to addresses only; set UPLOAD_PUBLIC_URL to use another name.")
+}
+
+// address is the client's: the last one that a trusted proxy vouches for.
+func (s *Server) address(c *fiber.Ctx) string {
+	peer, ok := netip.AddrFromSlice(c.Context().RemoteIP())
+	if !ok {
+		return "" // a Unix socket
+	}
+	peer = peer.Unmap()
+	hops := strings.Split(c.Get(fiber.HeaderXForwardedFor), ",")
+	for i := len(hops) - 1; i >= 0 && s.trusted(peer); i-- {
+		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		if err != nil {
+			break
+		}
+		peer = hop.Unmap()
+	}
+	return peer.String()
+}
+
+func (s *Server) trusted(a netip.Addr) bool {
+	for _, prefix := range s.cfg.TrustedProxies {
+		if prefix.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// background is for work that must end although the client is gone.
+func background(c *fiber.Ctx) context.Context { return context.WithoutCancel(c.UserContext()) }

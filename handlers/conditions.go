@@ -1,0 +1,128 @@
+package handlers
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/store"
+)
+
+// condition reads the preconditions of a request that changes a file
+// (RFC 9110, 13.1.1 and 13.1.2). Weak tags never match strongly.
+func condition(c *fiber.Ctx) (cond store.Condition, err error) {
+	if v := c.Get(fiber.HeaderIfMatch); v != "" {
+		tags, any, err := parseETags(v)
+		if err != nil {
+			return cond, store.FieldErrorf(fiber.HeaderIfMatch, "If-Match is * or a list of ETags in quotes.")
+		}
+		cond.Exists = any
+		if !any {
+			cond.Match = strong(tags)
+		}
+	}
+	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
+		tags, any, err := parseETags(v)
+		if err != nil {
+			return cond, store.FieldErrorf(fiber.HeaderIfNoneMatch, "If-None-Match is * or a list of ETags in quotes.")
+		}
+		cond.Absent = any
+		for _, tag := range tags {
+			cond.Differ = append(cond.Differ, strings.TrimPrefix(tag, "W/"))
+		}
+	}
+	return cond, nil
+}
+
+func strong(tags []string) []string {
+	list := []string{} // not nil: a list that matches nothing is a condition
+	for _, tag := range tags {
+		if !strings.HasPrefix(tag, "W/") {
+			list = append(list, tag)
+		}
+	}
+	return list
+}
+
+var errETag = store.Errorf(store.CodeInvalid, "An ETag is written in quotes.")
+
+// parseETags reads "*" or a comma-separated list of entity tags, which may
+// contain commas themselves (RFC 9110, 8.8.3).
+func parseETags(s string) (tags []string, any bool, err error) {
+	s = strings.TrimSpace(s)
+	if s == "*" {
+		return nil, true, nil
+	}
+	for {
+		s = strings.TrimLeft(s, " \t,")
+		if s == "" {
+			break
+		}
+		start := 0
+		if strings.HasPrefix(s, "W/") {
+			start = 2
+		}
+		if len(s) <= start || s[start] != '"' {
+			return nil, false, errETag
+		}
+		end := strings.IndexByte(s[start+1:], '"')
+		if end < 0 {
+			return nil, false, errETag
+		}
+		end += start + 2
+		tags = append(tags, s[:end])
+		s = strings.TrimLeft(s[end:], " \t")
+		if s != "" && s[0] != ',' {
+			return nil, false, errETag
+		}
+	}
+	if len(tags) == 0 {
+		return nil, false, errETag
+	}
+	return tags, false, nil
+}
+
+// outcome of the conditions of a GET.
+type outcome int
+
+const (
+	send outcome = iota
+	notModified
+	failed
+)
+
+// evaluate decides about a GET or HEAD in the order of RFC 9110, 13.2.2. A
+// field that does not parse is ignored.
+func evaluate(c *fiber.Ctx, etag string, modified time.Time) outcome {
+	if v := c.Get(fiber.HeaderIfMatch); v != "" {
+		if tags, any, err := parseETags(v); err == nil && !any && !slices.Contains(strong(tags), etag) {
+			return failed
+		}
+	} else if t, ok := httpTime(c.Get(fiber.HeaderIfUnmodifiedSince)); ok && modified.After(t) {
+		return failed
+	}
+	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
+		tags, any, err := parseETags(v)
+		for _, tag := range tags {
+			any = any || strings.TrimPrefix(tag, "W/") == etag
+		}
+		if err == nil && any {
+			return notModified
+		}
+	} else if t, ok := httpTime(c.Get(fiber.HeaderIfModifiedSince)); ok && !modified.After(t) {
+		return notModified
+	}
+	return send
+}
+
+// httpTime reads an HTTP date. Times of files are cut to the second before
+// they are compared with it.
+func httpTime(s string) (time.Time, bool) {
+	t, err := time.Parse(timeFormat, s)
+	return t, err == nil
+}
+
+// timeFormat is the one date format that is still sent (RFC 9110, 5.6.7).
+const timeFormat = "Mon, 02 Jan 2006 15:04:05 GMT"

@@ -1,0 +1,155 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/store"
+	"upload-service/views"
+)
+
+// problem is how one code is answered. This table is the only place where a
+// status is decided.
+type problem struct {
+	status int
+	title  string
+}
+
+var problems = map[store.Code]problem{
+	store.CodeInvalid:          {400, "Invalid request"},
+	store.CodeTruncated:        {400, "Upload incomplete"},
+	store.CodeBadDigest:        {400, "Digest mismatch"},
+	store.CodeUnauthenticated:  {401, "Sign in required"},
+	store.CodeForbidden:        {403, "Not allowed"},
+	store.CodeNotFound:         {404, "Not found"},
+	store.CodeMethodNotAllowed: {405, "Method not allowed"},
+	store.CodeTimeout:          {408, "Too slow"},
+	store.CodeConflict:         {409, "Conflict"},
+	store.CodeGone:             {410, "Gone"},
+	store.CodeLengthRequired:   {411, "Length required"},
+	store.CodePrecondition:     {412, "Precondition failed"},
+	store.CodeTooLarge:         {413, "Too large"},
+	store.CodeQuotaExceeded:    {413, "Storage used up"},
+	store.CodeUnsupportedType:  {415, "Unsupported media type"},
+	store.CodeRange:            {416, "Range not satisfiable"},
+	store.CodeRateLimited:      {429, "Slow down"},
+	store.CodeInternal:         {500, "Internal error"},
+	store.CodeUnavailable:      {503, "Try again"},
+	store.CodeFull:             {507, "Out of space"},
+}
+
+// problemDoc is an RFC 9457 problem document. Error is the one member that
+// clients of the earlier service read.
+type problemDoc struct {
+	Type       string     `json:"type"`
+	Title      string     `json:"title"`
+	Status     int        `json:"status"`
+	Detail     string     `json:"detail"`
+	Instance   string     `json:"instance"`
+	Code       store.Code `json:"code"`
+	Field      string     `json:"field,omitempty"`
+	RetryAfter int        `json:"retry_after,omitempty"` // seconds
+	Error      string     `json:"error,omitempty"`
+}
+
+// errorDocs is where docs/api.md explains each code.
+const errorDocs = "/docs/errors#"
+
+// handleError answers every error of every route, and logs it once.
+func (s *Server) handleError(c *fiber.Ctx, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil // the client went away: nobody reads an answer
+	}
+	e := asError(err)
+	p, known := problems[e.Code]
+	if !known {
+		p = problems[store.CodeInternal]
+	}
+	s.logError(c, e, p.status)
+
+	c.Status(p.status)
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	if e.RetryAfter > 0 {
+		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(seconds(e)))
+	}
+	if p.status == problems[store.CodeUnauthenticated].status {
+		c.Set(fiber.HeaderWWWAuthenticate, `Bearer realm="upload-service"`)
+	}
+	doc := problemDoc{
+		Type: errorDocs + string(e.Code), Title: p.title, Status: p.status, Detail: e.Message,
+		Instance: "urn:request:" + requestID(c), Code: e.Code, Field: e.Field, RetryAfter: seconds(e),
+	}
+	page := views.Error{
+		Status: p.status, Title: p.title, Message: e.Message, RequestID: requestID(c),
+		SignIn: e.Code == store.CodeUnauthenticated,
+	}
+	switch {
+	case strings.HasPrefix(c.Path(), "/api/upload"):
+		doc.Error = e.Message
+		return c.JSON(doc) // application/json, as the earlier service answered
+	case c.Get("HX-Request") == "true":
+		return render(c, page.Fragment)
+	case wantsHTML(c):
+		return render(c, page.Page)
+	}
+	return c.JSON(doc, "application/problem+json")
+}
+
+func seconds(e *store.Error) int { return int(math.Ceil(e.RetryAfter.Seconds())) }
+
+// asError turns whatever came up into the one error type. What is not known
+// is our fault, and its text stays in the log.
+func asError(err error) *store.Error {
+	var e *store.Error
+	if errors.As(err, &e) {
+		if error(e) != err {
+			return e.WithCause(err) // keep the whole chain for the log
+		}
+		return e
+	}
+	var f *fiber.Error
+	if errors.As(err, &f) {
+		return fromFiber(f)
+	}
+	return store.Errorf(store.CodeInternal, "Something went wrong on our side; quote the request id when you ask about it.").WithCause(err)
+}
+
+// fromFiber maps the errors that the router itself makes.
+func fromFiber(f *fiber.Error) *store.Error {
+	switch f.Code {
+	case fiber.StatusNotFound:
+		return store.Errorf(store.CodeNotFound, "There is nothing at this address.")
+	case fiber.StatusMethodNotAllowed:
+		return store.Errorf(store.CodeMethodNotAllowed, "This address does not take this method.")
+	}
+	for code, p := range problems {
+		if p.status == f.Code && code != store.CodeInternal {
+			return store.Errorf(code, "%s", f.Message).WithCause(f)
+		}
+	}
+	return store.Errorf(store.CodeInternal, "Something went wrong on our side; quote the request id when you ask about it.").WithCause(f)
+}
+
+// logError logs what an operator has to know; what only concerns the client
+// is in the access log.
+func (s *Server) logError(c *fiber.Ctx, e *store.Error, status int) {
+	args := []any{"request", requestID(c), "method", c.Method(), "code", e.Code, "error", e}
+	switch {
+	case status >= 500 && e.Code != store.CodeUnavailable:
+		s.log.Error("request failed", args...)
+	case status >= 500:
+		s.log.Warn("request failed", args...)
+	default:
+		s.log.Debug("request refused", args...)
+	}
+}
+
+// wantsHTML reports whether a browser navigates, rather than a program asks.
+func wantsHTML(c *fiber.Ctx) bool {
+	return strings.Contains(c.Get(fiber.HeaderAccept), "text/html")
+}

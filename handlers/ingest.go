@@ -1,0 +1,261 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"strings"
+
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/handlers/jsonupload"
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// checkIngest runs before the body of a request that brings new contents.
+func (s *Server) checkIngest(c *fiber.Ctx) error {
+	if err := plainBody(c); err != nil {
+		return err
+	}
+	return s.store.Admissible(c.UserContext(), principal(c).Owner.ID, s.spec(c))
+}
+
+// spec is what the head of a request says about the size of its contents. Of
+// a form or a JSON document it says nothing exact.
+func (s *Server) spec(c *fiber.Ctx) store.Spec {
+	if c.Path() == "/api/v1/uploads" && !isMultipart(c) {
+		return store.Spec{Size: transport.Body(c).Length()}
+	}
+	return store.Spec{Size: -1}
+}
+
+// plainBody refuses what would have to be decoded or pieced together first.
+func plainBody(c *fiber.Ctx) error {
+	if e := c.Get(fiber.HeaderContentEncoding); e != "" && !strings.EqualFold(e, "identity") {
+		return store.Errorf(store.CodeUnsupportedType, "Send the content without Content-Encoding; it is stored as it comes.")
+	}
+	if c.Get(fiber.HeaderContentRange) != "" {
+		return store.Errorf(store.CodeInvalid, "A part of a file cannot be uploaded this way; send the whole file without Content-Range.")
+	}
+	return nil
+}
+
+func isMultipart(c *fiber.Ctx) bool { return mediaTypeOf(c) == fiber.MIMEMultipartForm }
+
+// receive runs fn with an intake and closes it, whatever happens.
+func (s *Server) receive(c *fiber.Ctx, spec store.Spec, fn func(context.Context, *store.Intake) error) (err error) {
+	ctx := c.UserContext()
+	in, err := s.store.Receive(ctx, principal(c).Owner.ID, spec)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := in.Close(background(c)); e != nil {
+			s.log.Warn("an unfinished upload could not be removed yet", "request", requestID(c), "error", e)
+		}
+	}()
+	return fn(ctx, in)
+}
+
+// legacyUpload handles PUT /api/upload: a JSON array of files, stored at
+// their names.
+func (s *Server) legacyUpload(c *fiber.Ctx) error {
+	return s.receive(c, store.Spec{Size: -1}, func(ctx context.Context, in *store.Intake) error {
+		if err := addJSON(ctx, in, transport.Body(c)); err != nil {
+			return err
+		}
+		files, _, err := in.StoreFiles(ctx, store.Target{})
+		if err != nil {
+			return err
+		}
+		return c.JSON(fiber.Map{"success": true, "files": s.fileShapes(principal(c).Owner.Slug, files)})
+	})
+}
+
+// legacyTemporary handles PUT /api/upload_temporary: the same body, kept
+// under a token until a form makes it permanent.
+func (s *Server) legacyTemporary(c *fiber.Ctx) error {
+	return s.receive(c, store.Spec{Size: -1}, func(ctx context.Context, in *store.Intake) error {
+		if err := addJSON(ctx, in, transport.Body(c)); err != nil {
+			return err
+		}
+		u, err := in.StoreUpload(ctx, "")
+		if err != nil {
+			return err
+		}
+		shape := uploadShape(u)
+		return c.JSON(fiber.Map{"token": shape.Token, "expires_at": shape.ExpiresAt, "files": shape.Files})
+	})
+}
+
+// addJSON stores the files of a JSON array one after the other. A content may
+// come before its name.
+func addJSON(ctx context.Context, in *store.Intake, body io.Reader) error {
+	r := jsonupload.New(body, jsonupload.Limits{Entries: store.MaxParts})
+	defer r.Close()
+	for n := 0; ; n++ {
+		entry, err := r.Next()
+		if err == io.EOF && n == 0 {
+			return store.Errorf(store.CodeInvalid, "The array is empty; send at least one file.")
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		part, err := in.Add(ctx, entry, store.Content{})
+		if err != nil {
+			return err
+		}
+		name, err := entry.Finish()
+		if err != nil {
+			return err
+		}
+		if part.Name, err = store.ParsePath(name); err != nil {
+			return err
+		}
+	}
+}
+
+// createUpload handles POST /api/v1/uploads: one raw content, or a form with
+// several. All of it becomes one temporary upload.
+func (s *Server) createUpload(c *fiber.Ctx) error {
+	return s.receive(c, s.spec(c), func(ctx context.Context, in *store.Intake) error {
+		purpose := c.Query("purpose")
+		if isMultipart(c) {
+			form, err := addForm(ctx, in, c, "")
+			if err != nil {
+				return err
+			}
+			if form.Get("purpose") != "" {
+				purpose = form.Get("purpose")
+			}
+		} else if err := addRaw(ctx, in, c); err != nil {
+			return err
+		}
+		u, err := in.StoreUpload(ctx, purpose)
+		if err != nil {
+			return err
+		}
+		c.Set(fiber.HeaderLocation, s.cfg.PublicURL+"/api/v1/uploads/"+string(u.Token))
+		return c.Status(fiber.StatusCreated).JSON(uploadShape(u))
+	})
+}
+
+func addRaw(ctx context.Context, in *store.Intake, c *fiber.Ctx) error {
+	content, err := declared(c)
+	if err != nil {
+		return err
+	}
+	if name := c.Query("filename"); name != "" {
+		content.Name = store.CleanName(name, "")
+	}
+	_, err = in.Add(ctx, transport.Body(c), content)
+	return err
+}
+
+// Bounds of the fields of a form, in bytes.
+const (
+	maxField      = 64 << 10
+	maxFields     = 1 << 20 // all of them together
+	maxFieldCount = 1000
+)
+
+// formFields are the fields of a form that carry no file.
+type formFields map[string][]string
+
+// Get returns the first value of a field, "" if there is none.
+func (f formFields) Get(name string) string {
+	if len(f[name]) == 0 {
+		return ""
+	}
+	return f[name][0]
+}
+
+// addForm stores the files of a multipart form as they come, wherever they
+// stand among the fields, and reads the form to its very end. With a field
+// name given, only files in that field are taken.
+func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) (formFields, error) {
+	body := transport.Body(c)
+	_, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
+	if err != nil || params["boundary"] == "" {
+		return nil, store.Errorf(store.CodeInvalid, "The form has no boundary in its Content-Type.")
+	}
+	r := multipart.NewReader(body, params["boundary"])
+	form := formFields{}
+	size, count, files := 0, 0, 0
+	for {
+		part, err := r.NextRawPart()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, formError(err)
+		}
+		if part.FileName() != "" && (field == "" || field == part.FormName()) {
+			content := store.Content{Name: store.CleanName(part.FileName(), ""), Type: part.Header.Get("Content-Type")}
+			if _, err := in.Add(ctx, part, content); err != nil {
+				return nil, formError(err)
+			}
+			files++
+			continue
+		}
+		// A file control that was left empty comes as a file without a name.
+		value, err := io.ReadAll(io.LimitReader(part, maxField+1))
+		if err != nil {
+			return nil, formError(err)
+		}
+		size += len(value)
+		count++
+		if len(value) > maxField || size > maxFields || count > maxFieldCount {
+			return nil, store.FieldErrorf(part.FormName(), "The fields of the form are too long or too many.")
+		}
+		form[part.FormName()] = append(form[part.FormName()], string(value))
+	}
+	// The epilogue belongs to the body; what is left unread would be taken
+	// for the next request.
+	if _, err := io.Copy(io.Discard, body); err != nil {
+		return nil, formError(err)
+	}
+	if files == 0 {
+		return nil, store.Errorf(store.CodeInvalid, "The form carries no file; add one with a file name.")
+	}
+	return form, nil
+}
+
+// formError names the cause of a failed form: an error of ours, or a form
+// that is not well-formed.
+func formError(err error) error {
+	var e *store.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return store.Errorf(store.CodeInvalid, "The form is malformed or ends before its last boundary.").WithCause(err)
+}
+
+// uploadForm handles POST /upload, the form of the page: its files become
+// permanent at once.
+func (s *Server) uploadForm(c *fiber.Ctx) error {
+	if !isMultipart(c) {
+		return store.Errorf(store.CodeUnsupportedType, "Send the form as multipart/form-data.")
+	}
+	return s.receive(c, store.Spec{Size: -1}, func(ctx context.Context, in *store.Intake) error {
+		form, err := addForm(ctx, in, c, "file")
+		if err != nil {
+			return err
+		}
+		folder, err := store.ParseFolder(form.Get("folder"))
+		if err != nil {
+			return err
+		}
+		files, _, err := in.StoreFiles(ctx, store.Target{Folder: folder})
+		if err != nil {
+			return err
+		}
+		return s.uploaded(c, folder, files)
+	})
+}

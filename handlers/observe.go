@@ -1,0 +1,140 @@
+package handlers
+
+import (
+	"bytes"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
+
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// observe is the outermost middleware: it gives the request its id, renders
+// its error, counts it and writes the access log. The log has the path and
+// never the query, which may carry a sign-in code.
+func (s *Server) observe(c *fiber.Ctx) error {
+	start := time.Now()
+	c.Set("X-Request-Id", requestID(c))
+	err := c.Next()
+	if err != nil {
+		if err := s.handleError(c, err); err != nil {
+			return err
+		}
+	}
+	took := time.Since(start)
+	status := c.Response().StatusCode()
+	var received int64
+	if body := transport.Body(c); body != nil {
+		received = body.Received()
+	}
+	route := c.Route().Path
+	s.metrics.requests.WithLabelValues(c.Method(), route, strconv.Itoa(status)).Inc()
+	s.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
+	s.metrics.received.Add(float64(received))
+	level := slog.LevelInfo
+	if route == "/healthz" || route == "/readyz" || route == "/metrics" {
+		level = slog.LevelDebug
+	}
+	s.log.Log(c.UserContext(), level, "request",
+		"id", requestID(c), "method", c.Method(), "path", c.Path(), "status", status, "received", received,
+		"ms", took.Milliseconds(), "owner", principal(c).Owner.Slug, "from", s.address(c))
+	return nil
+}
+
+// secure sets what every answer carries, and checks the name we were asked by.
+func (s *Server) secure(c *fiber.Ctx) error {
+	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
+	c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+	c.Set(fiber.HeaderXFrameOptions, "DENY")
+	c.Set(fiber.HeaderContentSecurityPolicy, pagePolicy)
+	if err := s.checkHost(c); err != nil {
+		return err
+	}
+	return c.Next()
+}
+
+// pagePolicy allows our own style sheet and forms, and no script at all.
+const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// corsConfig lets pages of other origins call the API with a credential of
+// their own. Cookies are never among them: what a cookie may do is decided by
+// the origin of the request (checkOrigin).
+func corsConfig(origins []string) cors.Config {
+	config := cors.Config{
+		AllowMethods:  "GET,HEAD,PUT,POST,PATCH,DELETE",
+		AllowHeaders:  "Authorization,Content-Type,If-Match,If-None-Match,Range,Content-Digest,Repr-Digest",
+		ExposeHeaders: "ETag,Location,Content-Range,Retry-After,Repr-Digest,X-Request-Id",
+		MaxAge:        86400,
+	}
+	for i, o := range origins {
+		if i > 0 {
+			config.AllowOrigins += ","
+		}
+		config.AllowOrigins += o
+	}
+	return config
+}
+
+// metrics are what a monitoring system reads. Route patterns are labels, so
+// their number is fixed; names and tokens never are.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	received prometheus.Counter
+}
+
+func newMetrics(reg *prometheus.Registry) *metrics {
+	m := &metrics{
+		registry: reg,
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "upload_requests_total", Help: "Requests by method, route and status.",
+		}, []string{"method", "route", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "upload_request_seconds", Help: "Time until the handler was done, by route.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 9),
+		}, []string{"route"}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "upload_received_bytes_total", Help: "Bytes of request bodies that were read.",
+		}),
+	}
+	reg.MustRegister(m.requests, m.duration, m.received)
+	return m
+}
+
+// metricsPage handles GET /metrics in the Prometheus text format.
+func (s *Server) metricsPage(c *fiber.Ctx) error {
+	families, err := s.metrics.registry.Gather()
+	if err != nil {
+		return err
+	}
+	format := expfmt.NewFormat(expfmt.TypeTextPlain)
+	var out bytes.Buffer
+	e := expfmt.NewEncoder(&out, format)
+	for _, family := range families {
+		if err := e.Encode(family); err != nil {
+			return err
+		}
+	}
+	c.Set(fiber.HeaderContentType, string(format))
+	return c.Send(out.Bytes())
+}
+
+// healthz handles GET /healthz: the process is alive and answers.
+func (s *Server) healthz(c *fiber.Ctx) error {
+	return c.JSON(fiber.Map{"status": "ok"})
+}
+
+// readyz handles GET /readyz: it can take uploads now.
+func (s *Server) readyz(c *fiber.Ctx) error {
+	if !s.ready() {
+		return &store.Error{Code: store.CodeUnavailable, Message: "The server is starting or shutting down.", RetryAfter: time.Second}
+	}
+	return c.JSON(fiber.Map{"status": "ready"})
+}

@@ -1,0 +1,143 @@
+package handlers
+
+import (
+	"context"
+	"strings"
+
+	"github.com/dunglas/httpsfv"
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// put is what the head of a PUT of a file says.
+type put struct {
+	path     store.Path
+	size     int64
+	cond     store.Condition
+	metadata map[string]string
+	content  store.Content
+}
+
+// parsePut reads the head of a PUT.
+func parsePut(c *fiber.Ctx) (p put, err error) {
+	if err := plainBody(c); err != nil {
+		return put{}, err
+	}
+	if p.path, err = filePath(c); err != nil {
+		return put{}, err
+	}
+	if p.cond, err = condition(c); err != nil {
+		return put{}, err
+	}
+	if p.content, err = declared(c); err != nil {
+		return put{}, err
+	}
+	p.content.Name = p.path
+	p.metadata = metadataHeaders(c)
+	p.size = transport.Body(c).Length()
+	return p, nil
+}
+
+// declared is what the headers say about a raw content.
+func declared(c *fiber.Ctx) (store.Content, error) {
+	content := store.Content{Type: c.Get(fiber.HeaderContentType)}
+	// Repr-Digest is about the whole representation and Content-Digest about
+	// this message's content (RFC 9530); in a whole upload they are the same.
+	for _, header := range []string{"Content-Digest", "Repr-Digest"} {
+		if err := readDigest(c.Get(header), header, &content); err != nil {
+			return store.Content{}, err
+		}
+	}
+	return content, nil
+}
+
+// readDigest takes sha-256 and sha-512 from a digest header. Algorithms that
+// it does not know and fields that do not parse are ignored, as RFC 9530 and
+// RFC 9651 ask; a digest of the wrong length cannot match.
+func readDigest(value, header string, content *store.Content) error {
+	if value == "" {
+		return nil
+	}
+	dict, err := httpsfv.UnmarshalDictionary([]string{value})
+	if err != nil {
+		return nil
+	}
+	for name, target := range map[string]*[]byte{"sha-256": &content.SHA256, "sha-512": &content.SHA512} {
+		member, ok := dict.Get(name)
+		if !ok {
+			continue
+		}
+		item, ok := member.(httpsfv.Item)
+		sum, isBytes := item.Value.([]byte)
+		if !ok || !isBytes {
+			return store.FieldErrorf(header, "Write the digest as %s=:<base64>:.", name)
+		}
+		if *target != nil && string(*target) != string(sum) {
+			return store.Errorf(store.CodeBadDigest, "Content-Digest and Repr-Digest differ.")
+		}
+		*target = sum
+	}
+	return nil
+}
+
+// metadataHeaders collects X-Meta-<key>.
+func metadataHeaders(c *fiber.Ctx) map[string]string {
+	const prefix = "x-meta-"
+	meta := map[string]string{}
+	for k, v := range c.Request().Header.All() {
+		if name := strings.ToLower(string(k)); strings.HasPrefix(name, prefix) {
+			meta[name[len(prefix):]] = string(v)
+		}
+	}
+	return meta
+}
+
+// checkPut runs before the body of a PUT: everything that its head can tell.
+func (s *Server) checkPut(c *fiber.Ctx) error {
+	slug, err := pathSlug(c)
+	if err != nil {
+		return err
+	}
+	owner, err := s.subject(c, slug)
+	if err != nil {
+		return err
+	}
+	p, err := parsePut(c)
+	if err != nil {
+		return err
+	}
+	if limit := s.cfg.MaxFileSize; limit > 0 && p.size > limit {
+		return tooLarge(limit)
+	}
+	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {
+		return err
+	}
+	return s.store.Admissible(c.UserContext(), owner.ID, store.Spec{Size: p.size, Path: p.path})
+}
+
+// putFile handles PUT /files/:slug/*: the body becomes the file.
+func (s *Server) putFile(c *fiber.Ctx) error {
+	p, err := parsePut(c)
+	if err != nil {
+		return err
+	}
+	spec := store.Spec{Size: p.size, Path: p.path}
+	return s.receive(c, spec, func(ctx context.Context, in *store.Intake) error {
+		if _, err := in.Add(ctx, transport.Body(c), p.content); err != nil {
+			return err
+		}
+		files, replaced, err := in.StoreFiles(ctx, store.Target{Metadata: p.metadata, Condition: p.cond})
+		if err != nil {
+			return err
+		}
+		shape := s.fileShape(principal(c).Owner.Slug, files[0])
+		c.Set(fiber.HeaderETag, shape.ETag)
+		c.Set(fiber.HeaderLocation, shape.URL)
+		if !replaced[0] {
+			c.Status(fiber.StatusCreated)
+		}
+		return c.JSON(shape)
+	})
+}

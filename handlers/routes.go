@@ -1,0 +1,107 @@
+package handlers
+
+import (
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/auth"
+)
+
+// route is one row of the API. need is what the caller must be allowed; body
+// is how much of a body it takes; check, if any, is decided from the headers
+// alone, before a byte of the body is asked for.
+type route struct {
+	method string
+	path   string
+	need   need
+	body   bodyKind
+	handle fiber.Handler
+	check  func(*fiber.Ctx) error
+}
+
+// need says who may make a request.
+type need struct {
+	public bool
+	scope  auth.Scope
+}
+
+var (
+	anyone = need{public: true}
+	signed = need{} // any credential of an owner
+	read   = need{scope: auth.Read}
+	write  = need{scope: auth.Write}
+	remove = need{scope: auth.Delete}
+	admin  = need{scope: auth.Admin}
+)
+
+// bodyKind says what body a route reads.
+type bodyKind int
+
+const (
+	noBody    bodyKind = iota // read and dropped within transport's bound
+	smallBody                 // a JSON document or form of at most maxSmallBody
+	bigBody                   // content: streamed, bounded by UPLOAD_MAX_REQUEST_SIZE
+)
+
+// table is every route there is.
+func (s *Server) table() []route {
+	const (
+		get, put, post, patch, del = fiber.MethodGet, fiber.MethodPut, fiber.MethodPost, fiber.MethodPatch, fiber.MethodDelete
+		head                       = fiber.MethodHead
+	)
+	return []route{
+		// Pages.
+		{get, "/", anyone, noBody, s.homePage, nil},
+		{post, "/upload", write, bigBody, s.uploadForm, s.checkIngest},
+		{get, "/login", anyone, noBody, s.signInPage, nil},
+		{post, "/login", anyone, smallBody, s.signIn, nil},
+		{get, "/logout", anyone, noBody, s.signOutPage, nil},
+		{post, "/logout", anyone, smallBody, s.signOut, nil},
+		{get, "/static/:name", anyone, noBody, s.staticFile, nil},
+		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
+
+		// Requests of the earlier service.
+		{put, "/api/upload", write, bigBody, s.legacyUpload, s.checkIngest},
+		{put, "/api/upload_temporary", write, bigBody, s.legacyTemporary, s.checkIngest},
+
+		// Files by path.
+		{put, "/files/:slug/*", write, bigBody, s.putFile, s.checkPut},
+		{get, "/files/:slug", read, noBody, s.getPath, nil},
+		{get, "/files/:slug/*", read, noBody, s.getPath, nil},
+		{head, "/files/:slug", read, noBody, s.getPath, nil},
+		{head, "/files/:slug/*", read, noBody, s.getPath, nil},
+		{del, "/files/:slug/*", remove, noBody, s.deletePath, nil},
+
+		// Uploads.
+		{post, "/api/v1/uploads", write, bigBody, s.createUpload, s.checkIngest},
+		{get, "/api/v1/uploads", read, noBody, s.listUploads, nil},
+		{get, "/api/v1/uploads/:token", read, noBody, s.getUpload, nil},
+		{del, "/api/v1/uploads/:token", write, noBody, s.deleteUpload, nil},
+		{get, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},
+		{head, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},
+		{post, "/api/v1/uploads/:token/touch", write, noBody, s.touchUpload, nil},
+		{post, "/api/v1/uploads/:token/persist", write, smallBody, s.persistOne, nil},
+		{post, "/api/v1/persist", write, smallBody, s.persistMany, nil},
+
+		// Files by id.
+		{get, "/api/v1/files", read, noBody, s.listFiles, nil},
+		{get, "/api/v1/files/:id", read, noBody, s.getFile, nil},
+		{patch, "/api/v1/files/:id", write, smallBody, s.changeFile, nil},
+		{del, "/api/v1/files/:id", remove, noBody, s.deleteFile, nil},
+		{post, "/api/v1/files/:id/restore", write, noBody, s.restoreFile, nil},
+
+		// The caller.
+		{get, "/api/v1/me", signed, noBody, s.me, nil},
+		{get, "/api/v1/keys", signed, noBody, s.listKeys, nil},
+		{post, "/api/v1/keys", signed, smallBody, s.createKey, nil},
+		{del, "/api/v1/keys/:id", signed, noBody, s.revokeKey, nil},
+
+		// The operator.
+		{post, "/api/v1/admin/cleanup", admin, smallBody, s.cleanup, nil},
+		{get, "/api/v1/admin/sweeps", admin, noBody, s.listSweeps, nil},
+		{get, "/api/v1/admin/owners", admin, noBody, s.listOwners, nil},
+		{get, "/api/v1/admin/stats", admin, noBody, s.stats, nil},
+		{get, "/metrics", admin, noBody, s.metricsPage, nil},
+		{get, "/healthz", anyone, noBody, s.healthz, nil},
+		{get, "/readyz", anyone, noBody, s.readyz, nil},
+	}
+}

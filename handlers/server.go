@@ -1,0 +1,85 @@
+// Package handlers is the HTTP side of the service: it parses a request,
+// decides whether the caller may make it, makes one call of the store and
+// renders the answer. It owns no rule about files, and it never touches the
+// file system.
+//
+// routes.go shows every route with what it asks of the caller; errors.go is
+// the only place where a status is decided; package transport below makes
+// the connection safe. User content never runs in our origin: it is served as
+// an attachment or under a sandbox policy (download.go).
+package handlers
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/gofiber/fiber/v2/middleware/cors"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"upload-service/auth"
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// Config is what the HTTP side needs to know.
+type Config struct {
+	PublicURL      string         // scheme and host, no trailing slash; "" for path-absolute links
+	Local          bool           // local mode: one owner, names of this machine only
+	MaxFileSize    int64          // bytes; 0 for none
+	MaxRequestSize int64          // bytes; 0 for none
+	RateLimit      int            // requests a minute, per owner and per address; 0 for none
+	CORSOrigins    []string       // origins, or "*"
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
+	Limits         store.Limits   // shown by GET /api/v1/me
+	TemporaryTTL   time.Duration  // shown by GET /api/v1/me
+	Version        string
+}
+
+// Server holds what the handlers use. Its methods are the handlers.
+type Server struct {
+	cfg     Config
+	store   *store.Store
+	auth    *auth.Service
+	log     *slog.Logger
+	metrics *metrics
+	limiter *limiter
+	ready   func() bool
+	routes  []route
+}
+
+// New makes the server and the app that serves it. ready is false while the
+// process starts or drains. Metrics are registered with reg.
+func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) (*Server, *fiber.App) {
+	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready}
+	s.metrics = newMetrics(reg)
+	s.limiter = newLimiter(cfg.RateLimit)
+	s.routes = s.table()
+
+	app := fiber.New(transport.AppConfig(fiber.Config{
+		AppName:      "upload-service",
+		ErrorHandler: s.handleError,
+	}))
+	app.Use(s.observe)
+	app.Use(transport.Guard(log))
+	app.Use(s.secure)
+	if len(cfg.CORSOrigins) > 0 {
+		app.Use(cors.New(corsConfig(cfg.CORSOrigins)))
+	}
+	for _, r := range s.routes {
+		app.Add(r.method, r.path, s.admitRoute(r), r.handle)
+	}
+	return s, app
+}
+
+// requestID is the id that errors and logs of a request share.
+func requestID(c *fiber.Ctx) string {
+	id, ok := c.Locals("request").(string)
+	if !ok {
+		id = uuid.NewString()
+		c.Locals("request", id)
+	}
+	return id
+}

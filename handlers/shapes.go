@@ -1,0 +1,102 @@
+package handlers
+
+import (
+	"encoding/hex"
+	"net/url"
+	"strings"
+	"time"
+
+	"upload-service/store"
+)
+
+// The JSON shapes of the wire. Domain types are not serialised directly, so
+// that the model can change without changing the API.
+
+type fileJSON struct {
+	ID          string            `json:"id"`
+	Owner       string            `json:"owner"`
+	Path        string            `json:"path"`
+	Name        string            `json:"name"`
+	Size        int64             `json:"size"`
+	ContentType string            `json:"content_type"`
+	SHA256      *string           `json:"sha256"` // null until known
+	ETag        string            `json:"etag"`
+	CreatedAt   time.Time         `json:"created_at"`
+	UpdatedAt   time.Time         `json:"updated_at"`
+	Metadata    map[string]string `json:"metadata"`
+	Tags        []string          `json:"tags"`
+	URL         string            `json:"url"`
+}
+
+// fileShape shows a file of the owner with a slug.
+func (s *Server) fileShape(slug string, f store.File) fileJSON {
+	j := fileJSON{
+		ID: f.ID.String(), Owner: slug, Path: string(f.Path), Name: f.Path.Base(),
+		Size: f.Size, ContentType: f.ContentType, ETag: f.ETag(),
+		CreatedAt: f.CreatedAt.UTC(), UpdatedAt: f.UpdatedAt.UTC(),
+		Metadata: f.Metadata, Tags: f.Tags, URL: s.fileURL(slug, f.Path),
+	}
+	if f.SHA256 != nil {
+		sum := hex.EncodeToString(f.SHA256)
+		j.SHA256 = &sum
+	}
+	if j.Metadata == nil {
+		j.Metadata = map[string]string{}
+	}
+	if j.Tags == nil {
+		j.Tags = []string{}
+	}
+	return j
+}
+
+func (s *Server) fileShapes(slug string, files []store.File) []fileJSON {
+	list := make([]fileJSON, len(files))
+	for i, f := range files {
+		list[i] = s.fileShape(slug, f)
+	}
+	return list
+}
+
+// fileURL is path-absolute unless a public URL is configured.
+func (s *Server) fileURL(slug string, p store.Path) string {
+	return s.cfg.PublicURL + "/files/" + url.PathEscape(slug) + "/" + escapePath(string(p))
+}
+
+// escapePath escapes every segment and keeps the slashes.
+func escapePath(p string) string {
+	segments := strings.Split(p, "/")
+	for i, segment := range segments {
+		segments[i] = url.PathEscape(segment)
+	}
+	return strings.Join(segments, "/")
+}
+
+type uploadJSON struct {
+	Token     store.Token      `json:"token"`
+	State     store.State      `json:"state"`
+	ExpiresAt time.Time        `json:"expires_at"`
+	Files     []uploadFileJSON `json:"files"`
+}
+
+type uploadFileJSON struct {
+	Name        string `json:"name"`
+	Size        int64  `json:"size"`
+	Offset      int64  `json:"offset"`
+	ContentType string `json:"content_type"`
+	SHA256      string `json:"sha256"`
+}
+
+func uploadShape(u store.Upload) uploadJSON {
+	j := uploadJSON{Token: u.Token, State: u.State, ExpiresAt: u.ExpiresAt.UTC(), Files: []uploadFileJSON{}}
+	for _, p := range u.Parts {
+		j.Files = append(j.Files, uploadFileJSON{
+			string(p.Name), p.Size, p.Size, p.ContentType, hex.EncodeToString(p.SHA256),
+		})
+	}
+	for _, f := range u.Files {
+		j.Files = append(j.Files, uploadFileJSON{
+			f.Path.Base(), f.Size, f.Size, f.ContentType, hex.EncodeToString(f.SHA256),
+		})
+	}
+	return j
+}

@@ -1,0 +1,36 @@
+//go:build failpoint
+
+// Package failpoint; see off.go.
+package failpoint
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+)
+
+// step and nth come from FAILPOINT=<step>#<n>: die when the step is reached
+// for the n-th time.
+var step, nth = parse(os.Getenv("FAILPOINT"))
+
+var count atomic.Int64
+
+func parse(s string) (string, int64) {
+	name, n, _ := strings.Cut(s, "#")
+	k, err := strconv.ParseInt(n, 10, 64)
+	if err != nil {
+		k = 1
+	}
+	return name, k
+}
+
+// Hit marks a step, and ends the process there if FAILPOINT says so. SIGKILL
+// leaves no deferred function and no buffer a chance.
+func Hit(name string) {
+	if step != "" && name == step && count.Add(1) == nth {
+		syscall.Kill(syscall.Getpid(), syscall.SIGKILL)
+		select {}
+	}
+}

@@ -1,0 +1,119 @@
+// Package views renders the pages. Each page is a type whose fields are all
+// that its template may show; html/template escapes every one of them, so a
+// file name is never markup. The pages work without scripts.
+package views
+
+import (
+	"embed"
+	"fmt"
+	"html/template"
+	"io"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"upload-service/static"
+)
+
+//go:embed *.html
+var files embed.FS
+
+var templates = template.Must(template.New("").Funcs(template.FuncMap{
+	"asset": static.URL,
+	"bytes": func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
+	"when":  func(t time.Time) string { return t.Format("2 Jan 2006, 15:04 UTC") },
+	"iso":   func(t time.Time) string { return t.Format(time.RFC3339) },
+}).ParseFS(files, "*.html"))
+
+// execute renders one template of files.
+func execute(w io.Writer, name string, data any) error {
+	if err := templates.ExecuteTemplate(w, name, data); err != nil {
+		return fmt.Errorf("render %s: %w", name, err)
+	}
+	return nil
+}
+
+// Error is what a person sees of a problem.
+type Error struct {
+	Status    int
+	Title     string
+	Message   string
+	RequestID string
+	SignIn    bool // offer to sign in
+}
+
+// Page renders the problem as a page.
+func (v Error) Page(w io.Writer) error { return execute(w, "error.html", v) }
+
+// Fragment renders the problem for a part of a page.
+func (v Error) Fragment(w io.Writer) error { return execute(w, "alert", v) }
+
+// Welcome tells a stranger what to do next.
+type Welcome struct {
+	Local   bool
+	Address string // scheme and host, as the browser reached us
+}
+
+// Page renders the page.
+func (v Welcome) Page(w io.Writer) error { return execute(w, "welcome.html", v) }
+
+// SignIn is the page behind /login. With a Code it has the button that uses
+// the one-time link up.
+type SignIn struct {
+	Local bool
+	Code  string
+}
+
+// Page renders the page.
+func (v SignIn) Page(w io.Writer) error { return execute(w, "signin.html", v) }
+
+// SignOut asks whether a sign-out that another site started is meant.
+type SignOut struct{}
+
+// Page renders the page.
+func (v SignOut) Page(w io.Writer) error { return execute(w, "signout.html", v) }
+
+// Crumb is one folder above the shown one.
+type Crumb struct{ Name, URL string }
+
+// Row is a file or folder of a list.
+type Row struct {
+	Name     string
+	URL      string
+	Size     int64 // bytes
+	Created  time.Time
+	IsFolder bool
+}
+
+// Folder is the list of one folder, with the form that uploads to it.
+type Folder struct {
+	Slug       string
+	Path       string // with a trailing slash; "" at the top
+	Mine       bool
+	Crumbs     []Crumb
+	Rows       []Row
+	Next       string // cursor of the next page, "" at the end
+	UsedBytes  int64
+	QuotaBytes int64 // 0 for none
+	MaxFile    int64 // bytes, 0 for no limit
+}
+
+// Page renders the page.
+func (v Folder) Page(w io.Writer) error { return execute(w, "folder.html", v) }
+
+// Fragment renders the rows alone.
+func (v Folder) Fragment(w io.Writer) error { return execute(w, "rows", v) }
+
+// Code explains one error code.
+type Code struct {
+	Code   string
+	Status int
+	Title  string
+	Help   string
+}
+
+// Errors is the page that explains every error code.
+type Errors struct{ Codes []Code }
+
+// Page renders the page.
+func (v Errors) Page(w io.Writer) error { return execute(w, "errors.html", v) }
