@@ -1,0 +1,25 @@
+package disk
+
+import (
+	"errors"
+	"math"
+
+	"golang.org/x/sys/windows"
+)
+
+// free is what this user can still write, in bytes.
+func free(dir string) (int64, error) {
+	p, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, err
+	}
+	var available uint64
+	if err := windows.GetDiskFreeSpaceEx(p, &available, nil, nil); err != nil {
+		return 0, err
+	}
+	return int64(min(available, math.MaxInt64)), nil
+}
+
+func isFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}

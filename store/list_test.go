@@ -1,0 +1,161 @@
+package store_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"upload-service/store"
+)
+
+// TestListAgainstModel compares listings of random trees, page by page, with
+// what a plain sorted list gives.
+func TestListAgainstModel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	rng := rand.New(rand.NewPCG(1, 2))
+	names := []string{"a", "b", "a.b", "ä", "z z", "b-", "0"}
+	var paths []string
+	for range 150 {
+		var segments []string
+		for range 1 + rng.IntN(4) {
+			segments = append(segments, names[rng.IntN(len(names))])
+		}
+		p := strings.Join(segments, "/")
+		if _, err := w.put(alice, p, p); err == nil && !slices.Contains(paths, p) {
+			paths = append(paths, p)
+		}
+		w.clock.advance(time.Second)
+	}
+	w.mustPut(bob, "a/not/hers", "x")
+	newest := slices.Clone(paths)
+	slices.Reverse(newest)
+	slices.Sort(paths)
+
+	for _, prefix := range []string{"", "a", "a/", "b/a", "zz", "ä/"} {
+		for _, limit := range []int{1, 2, 3, 7, 1000} {
+			var flat, grouped []string
+			for _, p := range paths {
+				if rest, ok := strings.CutPrefix(p, prefix); ok {
+					flat = append(flat, p)
+					entry := p
+					if i := strings.IndexByte(rest, '/'); i >= 0 {
+						entry = prefix + rest[:i+1]
+					}
+					if !slices.Contains(grouped, entry) {
+						grouped = append(grouped, entry)
+					}
+				}
+			}
+			slices.Sort(grouped)
+			name := fmt.Sprintf("prefix %q limit %d", prefix, limit)
+			compare(t, w, name, flat, store.Query{Prefix: prefix, Limit: limit, Sort: store.ByPath})
+			compare(t, w, name+" delimiter", grouped, store.Query{Prefix: prefix, Limit: limit, Sort: store.ByPath, Delimiter: true})
+		}
+	}
+	compare(t, w, "newest", newest, store.Query{Limit: 9, Sort: store.Newest})
+	var withB []string
+	for _, p := range paths {
+		if strings.Contains(p, "b") {
+			withB = append(withB, p)
+		}
+	}
+	compare(t, w, "q", withB, store.Query{Limit: 5, Sort: store.ByPath, Contains: "B"})
+}
+
+// compare reads all pages and checks their sizes and order.
+func compare(t *testing.T, w *world, name string, want []string, q store.Query) {
+	t.Helper()
+	var got []string
+	for pages := 0; ; pages++ {
+		page, err := w.store.ListFiles(t.Context(), alice, q)
+		w.ok(err)
+		var entries []string
+		for _, f := range page.Files {
+			entries = append(entries, string(f.Path))
+		}
+		entries = append(entries, page.Folders...)
+		if len(entries) > q.Limit || pages > len(want)+1 {
+			t.Fatalf("%s: page %d has %d entries", name, pages, len(entries))
+		}
+		if q.Sort == store.ByPath {
+			slices.Sort(entries)
+		}
+		got = append(got, entries...)
+		if page.Next == "" {
+			break
+		}
+		q.Cursor = page.Next
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n got %q\nwant %q", name, got, want)
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	f := w.mustPut(alice, "x", "x")
+	w.mustPut(alice, "y", "y")
+	v, tags := "1", []string{"red", "big"}
+	_, err := w.store.ChangeFile(ctx, alice, f.ID, store.Change{Metadata: map[string]*string{"k": &v}, Tags: &tags}, store.Condition{})
+	w.ok(err)
+	for name, c := range map[string]struct {
+		q    store.Query
+		want int
+	}{
+		"tag":          {store.Query{Tags: []string{"red"}}, 1},
+		"both tags":    {store.Query{Tags: []string{"red", "big"}}, 1},
+		"no such tag":  {store.Query{Tags: []string{"red", "blue"}}, 0},
+		"metadata":     {store.Query{Metadata: map[string]string{"k": "1"}}, 1},
+		"other value":  {store.Query{Metadata: map[string]string{"k": "2"}}, 0},
+		"absent is no": {store.Query{Metadata: map[string]string{"none": ""}}, 0},
+	} {
+		c.q.Limit, c.q.Sort = 10, store.ByPath
+		page, err := w.store.ListFiles(ctx, alice, c.q)
+		w.ok(err)
+		if len(page.Files) != c.want {
+			t.Errorf("%s: got %d files, want %d", name, len(page.Files), c.want)
+		}
+	}
+	for _, cursor := range []string{"!", "AAAA", strings.Repeat("A", 40)} {
+		_, err := w.store.ListFiles(ctx, alice, store.Query{Limit: 1, Sort: store.Newest, Cursor: cursor})
+		w.wantCode(err, store.CodeInvalid, "cursor "+cursor)
+	}
+	_, err = w.store.ListFiles(ctx, alice, store.Query{Limit: 1, Delimiter: true, Contains: "x"})
+	w.wantCode(err, store.CodeInvalid, "delimiter and filter")
+}
+
+func TestListUploads(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	var tokens []store.Token
+	for range 5 {
+		tokens = append(tokens, w.mustUpload(alice, "x").Token)
+		w.clock.advance(time.Second)
+	}
+	w.mustUpload(bob, "not hers")
+	w.ok(w.store.DeleteUpload(ctx, alice, tokens[1]))
+	slices.Reverse(tokens)
+	want := slices.Delete(slices.Clone(tokens), 3, 4)
+	var got []store.Token
+	for cursor := ""; ; {
+		list, next, err := w.store.ListUploads(ctx, alice, 2, cursor)
+		w.ok(err)
+		for _, u := range list {
+			got = append(got, u.Token)
+		}
+		if next == "" {
+			break
+		}
+		cursor = next
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
