@@ -18,7 +18,7 @@ func (s *Server) me(c *fiber.Ctx) error {
 	}
 	l := s.cfg.Limits
 	return c.JSON(fiber.Map{
-		"owner": p.Owner.Slug, "id": p.Owner.ID, "admin": p.Can(auth.Admin), "scopes": p.Scopes.List(),
+		"owner": p.Owner.Slug, "id": p.Owner.ID, "admin": p.Can(auth.Admin), "scopes": p.Scopes,
 		"usage": usageJSON{usage.Bytes(), usage.Count()},
 		"limits": fiber.Map{
 			"file_bytes": l.FileSize, "request_bytes": s.cfg.MaxRequestSize, "bytes": l.OwnerBytes,
@@ -28,18 +28,18 @@ func (s *Server) me(c *fiber.Ctx) error {
 }
 
 type keyJSON struct {
-	ID         string       `json:"id"`
-	Name       string       `json:"name"`
-	Scopes     []auth.Scope `json:"scopes"`
-	CreatedAt  time.Time    `json:"created_at"`
-	ExpiresAt  *time.Time   `json:"expires_at"`
-	LastUsedAt *time.Time   `json:"last_used_at"`
-	Key        string       `json:"key,omitempty"` // the secret, shown once
+	ID         string      `json:"id"`
+	Name       string      `json:"name"`
+	Scopes     auth.Scopes `json:"scopes"`
+	CreatedAt  time.Time   `json:"created_at"`
+	ExpiresAt  *time.Time  `json:"expires_at"`
+	LastUsedAt *time.Time  `json:"last_used_at"`
+	Key        string      `json:"key,omitempty"` // the secret, shown once
 }
 
 func keyShape(k auth.Key) keyJSON {
 	return keyJSON{
-		ID: k.ID, Name: k.Name, Scopes: k.Scopes.List(), CreatedAt: k.CreatedAt.UTC(),
+		ID: k.ID, Name: k.Name, Scopes: k.Scopes, CreatedAt: k.CreatedAt.UTC(),
 		ExpiresAt: optional(k.ExpiresAt), LastUsedAt: optional(k.LastUsedAt),
 	}
 }

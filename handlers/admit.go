@@ -19,28 +19,19 @@ const maxSmallBody = 1 << 20
 // sessionCookie holds a random session id and nothing else.
 const sessionCookie = "upload_session"
 
-// admitRoute is the middleware in front of one route's handler.
+// admitRoute is the middleware in front of one route's handler. A client that
+// waits for "100 Continue" is answered here, before it sends its body.
 func (s *Server) admitRoute(r route) fiber.Handler {
 	return func(c *fiber.Ctx) error {
 		if err := s.admit(c, r); err != nil {
 			return err
 		}
+		if transport.Waiting(c) {
+			transport.Admitted(c)
+			return nil
+		}
 		return c.Next()
 	}
-}
-
-// Admit decides about a request that waits for "100 Continue" what its route
-// would decide before reading the body.
-func (s *Server) Admit(c *fiber.Ctx) error {
-	if err := s.checkHost(c); err != nil {
-		return err
-	}
-	for _, r := range s.routes {
-		if r.method == c.Method() && fiber.RoutePatternMatch(c.Path(), r.path) {
-			return s.admit(c, r)
-		}
-	}
-	return nil // the router answers 404 or 405, and reads no body either
 }
 
 // admit makes every decision that needs only the head of a request, in this

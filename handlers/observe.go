@@ -27,6 +27,9 @@ func (s *Server) observe(c *fiber.Ctx) error {
 			return err
 		}
 	}
+	if transport.Waiting(c) && err == nil {
+		return nil // it comes again, with its body
+	}
 	took := time.Since(start)
 	status := c.Response().StatusCode()
 	var received int64

@@ -44,7 +44,7 @@ func (s *Server) folderPage(c *fiber.Ctx, owner store.Owner, prefix string, page
 	}
 	v := views.Folder{
 		Slug: owner.Slug, Path: prefix, Mine: owner.ID == principal(c).Owner.ID, Next: page.Next,
-		UsedBytes: usage.Bytes(), QuotaBytes: s.cfg.Limits.OwnerBytes, MaxFile: s.cfg.MaxFileSize,
+		UsedBytes: usage.Bytes(), QuotaBytes: s.cfg.Limits.OwnerBytes, MaxFile: s.cfg.Limits.FileSize,
 		Crumbs: crumbs(prefix),
 	}
 	for _, folder := range page.Folders {

@@ -108,7 +108,7 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if limit := s.cfg.MaxFileSize; limit > 0 && p.size > limit {
+	if limit := s.cfg.Limits.FileSize; limit > 0 && p.size > limit {
 		return tooLarge(limit)
 	}
 	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {

@@ -28,7 +28,6 @@ import (
 type Config struct {
 	PublicURL      string         // scheme and host, no trailing slash; "" for path-absolute links
 	Local          bool           // local mode: one owner, names of this machine only
-	MaxFileSize    int64          // bytes; 0 for none
 	MaxRequestSize int64          // bytes; 0 for none
 	RateLimit      int            // requests a minute, per owner and per address; 0 for none
 	CORSOrigins    []string       // origins, or "*"
@@ -47,16 +46,14 @@ type Server struct {
 	metrics *metrics
 	limiter *limiter
 	ready   func() bool
-	routes  []route
 }
 
-// New makes the server and the app that serves it. ready is false while the
-// process starts or drains. Metrics are registered with reg.
-func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) (*Server, *fiber.App) {
+// New makes the app. ready is false while the process starts or drains.
+// Metrics are registered with reg.
+func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) *fiber.App {
 	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready}
 	s.metrics = newMetrics(reg)
 	s.limiter = newLimiter(cfg.RateLimit)
-	s.routes = s.table()
 
 	app := fiber.New(transport.AppConfig(fiber.Config{
 		AppName:      "upload-service",
@@ -68,10 +65,10 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	if len(cfg.CORSOrigins) > 0 {
 		app.Use(cors.New(corsConfig(cfg.CORSOrigins)))
 	}
-	for _, r := range s.routes {
+	for _, r := range s.table() {
 		app.Add(r.method, r.path, s.admitRoute(r), r.handle)
 	}
-	return s, app
+	return app
 }
 
 // requestID is the id that errors and logs of a request share.

@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"upload-service/store/failpoint"
 	"upload-service/store/kv"
 )
 
@@ -309,6 +310,7 @@ func (s *Store) commit(btx *bbolt.Tx) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	id := int64(btx.ID())
+	failpoint.Hit("commit: before")
 	if err := btx.Commit(); err != nil {
 		err = s.outcome(id, err)
 		if errors.Is(err, kv.ErrInDoubt) {
@@ -316,6 +318,7 @@ func (s *Store) commit(btx *bbolt.Tx) error {
 		}
 		return err
 	}
+	failpoint.Hit("commit: after")
 	s.durable.Store(id)
 	return nil
 }

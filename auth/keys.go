@@ -1,0 +1,270 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"hash/crc32"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"upload-service/store"
+	"upload-service/store/kv"
+)
+
+// A key is "ups_", 27 characters of base62 with 160 random bits, and 6 of the
+// CRC-32 of what is before: so a scanner tells a leaked key from any other
+// text, and a mistyped one costs no look-up.
+const (
+	keyPrefix   = "ups_"
+	keyRandom   = 27
+	keyChecksum = 6
+)
+
+// Key is an API key of an owner. The secret is not part of it.
+type Key struct {
+	ID         string        `json:"id"` // public
+	Owner      store.OwnerID `json:"owner"`
+	Name       string        `json:"name"`
+	Scopes     Scopes        `json:"scopes"`
+	Parent     string        `json:"parent,omitempty"` // the key that made it
+	CreatedAt  time.Time     `json:"created"`
+	ExpiresAt  time.Time     `json:"expires,omitzero"`
+	LastUsedAt time.Time     `json:"used,omitzero"` // to the hour
+}
+
+// KeySpec is what a new key should be.
+type KeySpec struct {
+	Name      string
+	Scopes    Scopes
+	ExpiresIn time.Duration // 0: never
+}
+
+const (
+	maxKeys    = 100 // of one owner
+	maxKeyName = 100 // bytes
+	maxParents = 8   // keys that made keys that made ...
+)
+
+// NewKey makes a key for the principal's owner, with at most the principal's
+// own scopes, and returns its secret, which is shown once. A key made with a
+// key is good only as long as that one is.
+func (s *Service) NewKey(ctx context.Context, p Principal, spec KeySpec) (Key, string, error) {
+	if !spec.Scopes.within(p.Scopes) {
+		return Key{}, "", store.Errorf(store.CodeForbidden, "A key cannot be allowed more than the credential that makes it.")
+	}
+	return s.mint(ctx, p.Owner.ID, p.KeyID, spec)
+}
+
+// MintKey makes a key for any owner without asking who wants it: for the
+// first start and for the operator's command, never for a request.
+func (s *Service) MintKey(ctx context.Context, o store.OwnerID, spec KeySpec) (Key, string, error) {
+	return s.mint(ctx, o, "", spec)
+}
+
+func (s *Service) mint(ctx context.Context, o store.OwnerID, parent string, spec KeySpec) (Key, string, error) {
+	if len(spec.Name) > maxKeyName || strings.ContainsFunc(spec.Name, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return Key{}, "", store.FieldErrorf("name", "The name of a key is text of at most %d bytes.", maxKeyName)
+	}
+	secret := newSecret()
+	k := Key{ID: strings.ToLower(randomText()[:16]), Owner: o, Name: spec.Name, Scopes: spec.Scopes, Parent: parent, CreatedAt: s.cfg.Now()}
+	if spec.ExpiresIn > 0 {
+		k.ExpiresAt = k.CreatedAt.Add(spec.ExpiresIn)
+	}
+	sum := digest(secret)
+	err := s.kv.Update(ctx, string(o), func(tx kv.Tx) error {
+		depth := 0
+		for id := parent; id != ""; depth++ {
+			p, found, err := keyByID(tx, o, id)
+			if err != nil || !found {
+				return orElse(err, errUnauthenticated)
+			}
+			id = p.Parent
+		}
+		n, err := countKeys(tx, o)
+		if err != nil {
+			return err
+		}
+		if n >= maxKeys || depth >= maxParents {
+			return store.Errorf(store.CodeConflict, "There are too many keys; revoke one first.")
+		}
+		if err := write(tx, hashed(prefixKey, sum), k); err != nil {
+			return err
+		}
+		return tx.Put(ofOwner(prefixOwnerKey, o, k.ID), sum[:])
+	})
+	return k, secret, err
+}
+
+func orElse(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+// key turns the secret of a key into a principal. Every key that made it must
+// still be good, and it allows what all of them allow.
+func (s *Service) key(ctx context.Context, secret string) (Principal, error) {
+	if !validSecret(secret) {
+		return Principal{}, errUnauthenticated
+	}
+	now := s.cfg.Now()
+	sum := digest(secret)
+	var k Key
+	var scopes Scopes
+	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		found, err := read(tx, hashed(prefixKey, sum), &k)
+		if err != nil || !found {
+			return orElse(err, errUnauthenticated)
+		}
+		scopes = k.Scopes
+		link := k
+		for depth := 0; ; depth++ {
+			if !link.ExpiresAt.IsZero() && !now.Before(link.ExpiresAt) || depth > maxParents {
+				return errUnauthenticated
+			}
+			if link.Parent == "" {
+				return nil
+			}
+			if link, found, err = keyByID(tx, k.Owner, link.Parent); err != nil || !found {
+				return orElse(err, errUnauthenticated)
+			}
+			scopes = scopes.and(link.Scopes)
+		}
+	})
+	if err != nil {
+		return Principal{}, err
+	}
+	o, err := s.owners.OwnerByID(ctx, k.Owner)
+	if err != nil {
+		return Principal{}, err
+	}
+	if err := s.stillAllowed(ctx, o); err != nil {
+		return Principal{}, err
+	}
+	p, err := s.principal(ctx, o, scopes)
+	p.KeyID = k.ID
+	if err == nil && now.Sub(k.LastUsedAt) >= time.Hour {
+		s.noteUse(ctx, sum, now)
+	}
+	return p, err
+}
+
+// stillAllowed applies the allow list of users to keys and sessions, so that
+// who is struck off loses them, too. Membership of an organisation cannot be
+// asked without a token of GitHub's; where organisations are allowed, keys and
+// sessions count until they are revoked or expire.
+func (s *Service) stillAllowed(ctx context.Context, o store.Owner) error {
+	if s.cfg.Local || !s.cfg.Restricted || len(s.cfg.AllowedOrgs) > 0 {
+		return nil
+	}
+	ok, err := s.listed(ctx, s.cfg.AllowedUsers, o.ID, o.Login)
+	if err == nil && !ok {
+		err = store.Errorf(store.CodeForbidden, "The account %s may not use this service; ask its operator.", o.Login)
+	}
+	return err
+}
+
+// noteUse records the use of a key, at most once an hour. A failure costs
+// nothing but the note.
+func (s *Service) noteUse(ctx context.Context, sum [32]byte, now time.Time) {
+	_ = s.kv.Update(ctx, "", func(tx kv.Tx) error {
+		var k Key
+		found, err := read(tx, hashed(prefixKey, sum), &k)
+		if err != nil || !found || now.Sub(k.LastUsedAt) < time.Hour {
+			return err
+		}
+		k.LastUsedAt = now.Truncate(time.Hour)
+		return write(tx, hashed(prefixKey, sum), k)
+	})
+}
+
+func keyByID(tx kv.Tx, o store.OwnerID, id string) (k Key, found bool, err error) {
+	sum, err := tx.Get(ofOwner(prefixOwnerKey, o, id))
+	if err != nil || sum == nil {
+		return k, false, err
+	}
+	found, err = read(tx, append([]byte(prefixKey), sum...), &k)
+	return k, found, err
+}
+
+func countKeys(tx kv.Tx, o store.OwnerID) (n int, err error) {
+	prefix := ofOwner(prefixOwnerKey, o, "")
+	err = tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, _ []byte) bool {
+		n++
+		return true
+	})
+	return n, err
+}
+
+// ListKeys returns the keys of an owner, the oldest first.
+func (s *Service) ListKeys(ctx context.Context, o store.OwnerID) (list []Key, err error) {
+	prefix := ofOwner(prefixOwnerKey, o, "")
+	err = s.kv.View(ctx, func(tx kv.Tx) error {
+		list = nil
+		var failed error
+		err := tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, sum []byte) bool {
+			var k Key
+			var found bool
+			if found, failed = read(tx, append([]byte(prefixKey), sum...), &k); found {
+				list = append(list, k)
+			}
+			return failed == nil
+		})
+		return orElse(err, failed)
+	})
+	slices.SortFunc(list, func(a, b Key) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return list, err
+}
+
+// RevokeKey removes a key of an owner; not_found if there is none of that id.
+// It, and what it made, is refused from now on.
+func (s *Service) RevokeKey(ctx context.Context, o store.OwnerID, id string) error {
+	return s.kv.Update(ctx, string(o), func(tx kv.Tx) error {
+		index := ofOwner(prefixOwnerKey, o, id)
+		sum, err := tx.Get(index)
+		if err != nil || sum == nil {
+			return orElse(err, store.Errorf(store.CodeNotFound, "There is no such key."))
+		}
+		if err := tx.Delete(append([]byte(prefixKey), sum...)); err != nil {
+			return err
+		}
+		return tx.Delete(index)
+	})
+}
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// newSecret makes a key.
+func newSecret() string {
+	var b strings.Builder
+	b.WriteString(keyPrefix)
+	for range keyRandom {
+		n, _ := rand.Int(rand.Reader, big.NewInt(62)) // never fails (crypto/rand, Go 1.24)
+		b.WriteByte(base62[n.Int64()])
+	}
+	return b.String() + checksum(b.String())
+}
+
+func checksum(s string) string {
+	n := crc32.ChecksumIEEE([]byte(s))
+	var b [keyChecksum]byte
+	for i := range b {
+		b[keyChecksum-1-i] = base62[n%62]
+		n /= 62
+	}
+	return string(b[:])
+}
+
+func validSecret(s string) bool {
+	n := len(keyPrefix) + keyRandom
+	return len(s) == n+keyChecksum && s[n:] == checksum(s[:n])
+}
+
+// String names the key for people, without anything secret.
+func (k Key) String() string {
+	return fmt.Sprintf("%s (%s)", k.ID, k.Name)
+}

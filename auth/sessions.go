@@ -1,0 +1,260 @@
+package auth
+
+import (
+	"context"
+	"encoding/binary"
+	"net/url"
+	"strings"
+	"time"
+
+	"upload-service/store"
+	"upload-service/store/kv"
+)
+
+const (
+	// sessionLife is how long a session lasts from its last use, to the day.
+	sessionLife = 30 * 24 * time.Hour
+	extendAfter = 24 * time.Hour
+	// codeLife is how long the sign-in link of local mode works.
+	codeLife = 10 * time.Minute
+)
+
+// session is a browser that is signed in.
+type session struct {
+	Owner     store.OwnerID `json:"owner"`
+	CreatedAt time.Time     `json:"created"`
+	ExpiresAt time.Time     `json:"expires"`
+}
+
+func (s session) expiry(sum [32]byte) []byte {
+	k := binary.BigEndian.AppendUint32([]byte(prefixExpiry), uint32(s.ExpiresAt.Unix()/60))
+	return append(k, sum[:]...)
+}
+
+func putSession(tx kv.Tx, sum [32]byte, ses session) error {
+	if err := write(tx, hashed(prefixSession, sum), ses); err != nil {
+		return err
+	}
+	if err := tx.Put(ofOwner(prefixOwnerSes, ses.Owner, string(sum[:])), nil); err != nil {
+		return err
+	}
+	return tx.Put(ses.expiry(sum), nil)
+}
+
+func dropSession(tx kv.Tx, sum [32]byte, ses session) error {
+	if err := tx.Delete(hashed(prefixSession, sum)); err != nil {
+		return err
+	}
+	if err := tx.Delete(ofOwner(prefixOwnerSes, ses.Owner, string(sum[:]))); err != nil {
+		return err
+	}
+	return tx.Delete(ses.expiry(sum))
+}
+
+// NewSession signs a browser in and returns the id for its cookie: always a
+// new one, so that an id from before the sign-in is worth nothing.
+func (s *Service) NewSession(ctx context.Context, o store.OwnerID) (id string, err error) {
+	id = randomText() + randomText()
+	ses := s.newSession(o)
+	err = s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return putSession(tx, digest(id), ses) })
+	return id, err
+}
+
+func (s *Service) newSession(o store.OwnerID) session {
+	now := s.cfg.Now()
+	return session{Owner: o, CreatedAt: now, ExpiresAt: now.Add(sessionLife)}
+}
+
+// Session turns the id of a cookie into a principal; unauthenticated if the
+// session has ended.
+func (s *Service) Session(ctx context.Context, id string) (Principal, error) {
+	now := s.cfg.Now()
+	sum := digest(id)
+	var ses session
+	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		found, err := read(tx, hashed(prefixSession, sum), &ses)
+		if err != nil || !found || !now.Before(ses.ExpiresAt) {
+			return orElse(err, errUnauthenticated)
+		}
+		return nil
+	})
+	if err != nil {
+		return Principal{}, err
+	}
+	if ses.ExpiresAt.Sub(now) < sessionLife-extendAfter {
+		if err := s.extend(ctx, sum, now); err != nil {
+			return Principal{}, err
+		}
+	}
+	o, err := s.owners.OwnerByID(ctx, ses.Owner)
+	if err != nil {
+		return Principal{}, err
+	}
+	if err := s.stillAllowed(ctx, o); err != nil {
+		return Principal{}, err
+	}
+	return s.principal(ctx, o, AllScopes)
+}
+
+func (s *Service) extend(ctx context.Context, sum [32]byte, now time.Time) error {
+	return s.kv.Update(ctx, "", func(tx kv.Tx) error {
+		var ses session
+		found, err := read(tx, hashed(prefixSession, sum), &ses)
+		if err != nil || !found {
+			return err // it ended meanwhile
+		}
+		if err := tx.Delete(ses.expiry(sum)); err != nil {
+			return err
+		}
+		ses.ExpiresAt = now.Add(sessionLife)
+		return putSession(tx, sum, ses)
+	})
+}
+
+// EndSession signs a browser out. A session that is not there is fine.
+func (s *Service) EndSession(ctx context.Context, id string) error {
+	return s.kv.Update(ctx, "", func(tx kv.Tx) error { return endSession(tx, digest(id)) })
+}
+
+func endSession(tx kv.Tx, sum [32]byte) error {
+	var ses session
+	found, err := read(tx, hashed(prefixSession, sum), &ses)
+	if err != nil || !found {
+		return err
+	}
+	return dropSession(tx, sum, ses)
+}
+
+// sessionPage bounds one transaction over sessions.
+const sessionPage = 500
+
+// EndAllSessions signs an owner out everywhere.
+func (s *Service) EndAllSessions(ctx context.Context, o store.OwnerID) error {
+	prefix := ofOwner(prefixOwnerSes, o, "")
+	_, err := s.endPages(ctx, prefix, prefixEnd(prefix), func(tx kv.Tx, sum [32]byte, _ []byte) error {
+		return endSession(tx, sum)
+	})
+	return err
+}
+
+// Sweep removes sessions that have ended and returns their number. It costs
+// O(what it removes).
+func (s *Service) Sweep(ctx context.Context) (int, error) {
+	now := s.cfg.Now()
+	hi := binary.BigEndian.AppendUint32([]byte(prefixExpiry), uint32(now.Unix()/60))
+	return s.endPages(ctx, []byte(prefixExpiry), hi, func(tx kv.Tx, sum [32]byte, key []byte) error {
+		if err := tx.Delete(key); err != nil {
+			return err
+		}
+		var ses session
+		found, err := read(tx, hashed(prefixSession, sum), &ses)
+		if err != nil || !found || now.Before(ses.ExpiresAt) {
+			return err
+		}
+		return dropSession(tx, sum, ses)
+	})
+}
+
+// endPages calls end for every key in a range whose last 32 bytes name a
+// session, a page at a time. end removes the key.
+func (s *Service) endPages(ctx context.Context, lo, hi []byte, end func(kv.Tx, [32]byte, []byte) error) (n int, err error) {
+	for {
+		seen := 0
+		err := s.kv.Update(ctx, "", func(tx kv.Tx) error {
+			var keys [][]byte
+			err := tx.Scan(lo, hi, sessionPage, func(k, _ []byte) bool {
+				keys = append(keys, append([]byte(nil), k...))
+				return true
+			})
+			seen = len(keys)
+			for _, k := range keys {
+				if err == nil && len(k) >= 32 {
+					err = end(tx, [32]byte(k[len(k)-32:]), k)
+				}
+			}
+			return err
+		})
+		n += seen
+		if err != nil || seen < sessionPage {
+			return n, err
+		}
+	}
+}
+
+// signInCode is the one-time link of local mode.
+type signInCode struct {
+	Sum       []byte    `json:"sum"`
+	ExpiresAt time.Time `json:"expires"`
+}
+
+// NewSignInCode makes the code for a one-time link. Only the latest works.
+func (s *Service) NewSignInCode(ctx context.Context) (string, error) {
+	code := randomText()
+	sum := digest(code)
+	c := signInCode{sum[:], s.cfg.Now().Add(codeLife)}
+	return code, s.kv.Update(ctx, "", func(tx kv.Tx) error { return write(tx, []byte(keySignIn), c) })
+}
+
+var errCode = store.Errorf(store.CodeUnauthenticated,
+	"This sign-in link was used, or is over ten minutes old. Start the service again to get another.")
+
+func (s *Service) checkCode(tx kv.Tx, code string, now time.Time) error {
+	var c signInCode
+	found, err := read(tx, []byte(keySignIn), &c)
+	sum := digest(code)
+	// The digests of secrets can be compared as they are: who could learn
+	// from the time where they differ would learn a digest, not the code.
+	if err != nil || !found || string(c.Sum) != string(sum[:]) || !now.Before(c.ExpiresAt) {
+		return orElse(err, errCode)
+	}
+	return nil
+}
+
+// CheckSignInCode reports whether a code would work, without using it up.
+func (s *Service) CheckSignInCode(ctx context.Context, code string) error {
+	now := s.cfg.Now()
+	return s.kv.View(ctx, func(tx kv.Tx) error { return s.checkCode(tx, code, now) })
+}
+
+// RedeemSignInCode uses a code up and returns the id of a new session of the
+// local owner.
+func (s *Service) RedeemSignInCode(ctx context.Context, code string) (id string, err error) {
+	id = randomText() + randomText()
+	ses := s.newSession(store.LocalOwner)
+	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {
+		if err := s.checkCode(tx, code, ses.CreatedAt); err != nil {
+			return err
+		}
+		if err := tx.Delete([]byte(keySignIn)); err != nil {
+			return err
+		}
+		return putSession(tx, digest(id), ses)
+	})
+	return id, err
+}
+
+// CheckOrigin decides whether a request that changes something and carries a
+// session cookie comes from our own pages. own is our origin; site and origin
+// are the headers Sec-Fetch-Site and Origin. A request with neither was not
+// made by a browser of this decade.
+func CheckOrigin(own, site, origin string) error {
+	switch site {
+	case "same-origin", "none":
+		return nil
+	case "":
+		if origin == "" || sameOrigin(own, origin) {
+			return nil
+		}
+	default:
+		if origin != "" && sameOrigin(own, origin) {
+			return nil
+		}
+	}
+	return store.Errorf(store.CodeForbidden, "This request was made by another site; open the page of this service and try again.")
+}
+
+func sameOrigin(a, b string) bool {
+	u, err := url.Parse(a)
+	v, err2 := url.Parse(b)
+	return err == nil && err2 == nil && strings.EqualFold(u.Scheme, v.Scheme) && strings.EqualFold(u.Host, v.Host) && v.Host != ""
+}

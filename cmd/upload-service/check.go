@@ -1,0 +1,33 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+
+	"upload-service/store"
+)
+
+// check checks the data of a stopped service and prints what it finds, a line
+// each. An error means that the check could not be finished.
+func check(ctx context.Context, p *program, opts store.CheckOptions) (findings int64, err error) {
+	q, err := openParts(p, false)
+	if err != nil {
+		return 0, err
+	}
+	sum, err := store.Check(ctx, q.opts, opts, func(finding bool, sentence string) {
+		label := "waits:  "
+		if finding {
+			label = "finding:"
+		}
+		fmt.Fprintln(p.stdout, label, sentence)
+	})
+	if err = errors.Join(err, q.close()); err != nil {
+		return 0, err
+	}
+	_, err = fmt.Fprintf(p.stdout, "%d owners, %d files, %d uploads, %d contents of %s: %d findings.\n",
+		sum.Owners, sum.Files, sum.Uploads, sum.Blobs, humanize.IBytes(uint64(sum.Bytes)), sum.Findings)
+	return sum.Findings, err
+}

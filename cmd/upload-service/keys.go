@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"upload-service/auth"
+	"upload-service/store"
+)
+
+// withOwner runs fn on a stopped service, for the owner with that slug.
+func withOwner(ctx context.Context, p *program, slug string, fn func(*auth.Service, store.OwnerID) error) error {
+	return offline(ctx, p, func(st *store.Store, au *auth.Service) error {
+		o, err := st.OwnerBySlug(ctx, slug)
+		if err != nil {
+			return fmt.Errorf("owner %q: %w", slug, err)
+		}
+		return fn(au, o.ID)
+	})
+}
+
+// listKeys prints the keys of the owner with that slug.
+func listKeys(ctx context.Context, p *program, owner string) error {
+	return withOwner(ctx, p, owner, func(au *auth.Service, o store.OwnerID) error {
+		keys, err := au.ListKeys(ctx, o)
+		for _, k := range keys {
+			var scopes []string
+			for _, s := range k.Scopes {
+				scopes = append(scopes, string(s))
+			}
+			used := "never used"
+			if !k.LastUsedAt.IsZero() {
+				used = "used " + k.LastUsedAt.UTC().Format(time.RFC3339)
+			}
+			fmt.Fprintf(p.stdout, "%s  %s  made %s  %s  %s\n",
+				k.ID, strings.Join(scopes, ","), k.CreatedAt.UTC().Format(time.RFC3339), used, k.Name)
+		}
+		return err
+	})
+}
+
+// newKey makes a key and prints it.
+func newKey(ctx context.Context, p *program, req keyRequest) error {
+	scopes, err := auth.ParseScopes(req.Scopes)
+	if err != nil {
+		return err
+	}
+	return withOwner(ctx, p, req.Owner, func(au *auth.Service, o store.OwnerID) error {
+		_, secret, err := au.MintKey(ctx, o, auth.KeySpec{Name: req.Name, Scopes: scopes, ExpiresIn: time.Duration(req.ExpiresIn)})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(p.stdout, secret)
+		return err
+	})
+}
+
+// revokeKey revokes the key with that id.
+func revokeKey(ctx context.Context, p *program, owner, id string) error {
+	return withOwner(ctx, p, owner, func(au *auth.Service, o store.OwnerID) error {
+		if err := au.RevokeKey(ctx, o, id); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(p.stdout, "The key %s is revoked.\n", id)
+		return err
+	})
+}

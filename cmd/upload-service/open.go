@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"upload-service/auth"
+	"upload-service/store"
+	"upload-service/store/blob/disk"
+	"upload-service/store/kv"
+	"upload-service/store/kv/bolt"
+	"upload-service/store/lock"
+	"upload-service/store/tree"
+)
+
+// parts are the open data of the service.
+type parts struct {
+	kv    *bolt.Store
+	blobs *disk.Store
+	tree  *tree.Tree
+	opts  store.Options
+}
+
+// openParts opens what lies below UPLOAD_DIR. Only one process can have it
+// open. With make, what is missing is made.
+func openParts(p *program, create bool) (*parts, error) {
+	dir := p.cfg.Dir
+	inner := filepath.Join(dir, store.InternalDir)
+	meta := filepath.Join(inner, "meta.db")
+	if create {
+		if err := os.MkdirAll(inner, 0o755); err != nil {
+			return nil, hinted{fmt.Errorf("make the upload folder: %w", err),
+				"give the user that runs the service write access to " + dir}
+		}
+		if err := writable(inner); err != nil {
+			return nil, err
+		}
+	} else if _, err := os.Stat(meta); err != nil {
+		return nil, hinted{fmt.Errorf("there is no data: %w", err), "set UPLOAD_DIR to the folder that the service uses"}
+	}
+	db, err := bolt.Open(meta, bolt.Options{})
+	if errors.Is(err, kv.ErrBusy) {
+		return nil, hinted{fmt.Errorf("another process uses %s: %w", dir, err),
+			"stop the running service first, or ask it: /api/v1/admin and /api/v1/keys do the same while it runs"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	q := &parts{kv: db}
+	if q.blobs, err = disk.Open(filepath.Join(inner, "blobs")); err != nil {
+		return nil, errors.Join(err, q.close())
+	}
+	locks, err := lock.Open(filepath.Join(inner, "locks"))
+	if err != nil {
+		return nil, errors.Join(err, q.close())
+	}
+	q.opts = store.Options{
+		KV: q.kv, Blobs: q.blobs, Locks: locks, Limits: limits(p.cfg), TemporaryTTL: time.Duration(p.cfg.TemporaryTTL),
+		Undo: time.Duration(p.cfg.Undo), Now: time.Now, Log: p.log,
+	}
+	if p.cfg.VisibleTree {
+		if q.tree, err = tree.Open(dir, q.blobs); err != nil {
+			return nil, errors.Join(err, q.close())
+		}
+		q.opts.Tree = q.tree
+	}
+	return q, nil
+}
+
+// writable says in words what is wrong with a volume before anything fails
+// deep inside.
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".probe-")
+	if err != nil {
+		return hinted{fmt.Errorf("the upload folder is not writable: %w", err),
+			fmt.Sprintf("the service runs as user %d, group %d: chown the folder, or run the service as its owner", os.Getuid(), os.Getgid())}
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (q *parts) close() error {
+	var errs []error
+	if q.tree != nil {
+		errs = append(errs, q.tree.Close())
+	}
+	if q.blobs != nil {
+		errs = append(errs, q.blobs.Close())
+	}
+	return errors.Join(append(errs, q.kv.Close())...)
+}
+
+func limits(c Config) store.Limits {
+	return store.Limits{
+		FileSize: int64(c.MaxFileSize), OwnerBytes: int64(c.OwnerQuota), OwnerFiles: c.OwnerMaxFiles,
+		OwnerActive: c.OwnerMaxActive, MinFree: int64(c.MinFree),
+	}
+}
+
+// offline opens the data of a stopped service for a command, and closes it.
+func offline(ctx context.Context, p *program, fn func(*store.Store, *auth.Service) error) error {
+	q, err := openParts(p, false)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, q.opts)
+	if err != nil {
+		return errors.Join(err, q.close())
+	}
+	err = fn(st, newAuth(p.cfg, q.kv, st))
+	return errors.Join(err, st.Close(ctx), q.close())
+}

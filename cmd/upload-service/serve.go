@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-co-op/gocron/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"upload-service/auth"
+	"upload-service/handlers"
+	"upload-service/handlers/transport"
+	"upload-service/store"
+	"upload-service/store/kv"
+)
+
+// serve runs the service until ctx is done, or until the metadata store can no
+// longer be trusted.
+func serve(ctx context.Context, p *program) (err error) {
+	cfg, log := p.cfg, p.log
+	// 1. The data, recovered from whatever a crash left.
+	q, err := openParts(p, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, q.close()) }()
+	st, err := store.Open(ctx, q.opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
+	au := newAuth(cfg, q.kv, st)
+	if err := checkMode(ctx, cfg, st, log); err != nil {
+		return err
+	}
+
+	// 2. The listener, so that a port that is taken is told before anything.
+	ln, err := transport.Listen(cfg.Addr, transport.TLS{Cert: cfg.TLSCert, Key: cfg.TLSKey})
+	if err != nil {
+		return hinted{err, "set UPLOAD_ADDR to an address that is free"}
+	}
+	var ready atomic.Bool
+	srv := newServer(cfg, st, au, log, ready.Load)
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+
+	// 3. The sweep, now and then.
+	jobs, err := schedule(ctx, cfg, st, au, log)
+	if err != nil {
+		return errors.Join(err, srv.Shutdown(ctx))
+	}
+	ready.Store(true)
+	if err := greet(ctx, cfg, au, ln.Addr(), p.stdout); err != nil {
+		return errors.Join(err, srv.Shutdown(ctx), jobs.Shutdown())
+	}
+
+	// 4. Until told to stop.
+	var ended error
+	select {
+	case <-ctx.Done():
+	case err := <-served:
+		ended = fmt.Errorf("serve: %w", err)
+	case <-q.kv.Failed():
+		ended = hinted{errors.New("a commit may or may not have reached the disk"),
+			"look at the disk; the next start finds out what is there"}
+	}
+
+	// 5. Not ready, no new connections, running requests to their end, then
+	// the jobs, then (deferred) the data.
+	ready.Store(false)
+	grace := time.Duration(cfg.ShutdownGrace)
+	log.Info("stopping", "running", srv.Running(), "grace", grace)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err = srv.Shutdown(stop)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("what still ran after the grace was cut off")
+		err = nil
+	}
+	return errors.Join(ended, err, jobs.Shutdown())
+}
+
+func newServer(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, ready func() bool) *transport.Server {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	app := handlers.New(handlers.Config{
+		PublicURL: cfg.PublicURL, Local: cfg.Local(), MaxRequestSize: int64(cfg.MaxRequestSize),
+		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
+		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: buildVersion(),
+	}, st, au, log, registry, ready)
+	return transport.NewServer(app, transport.Config{
+		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),
+		Log: log,
+	})
+}
+
+func newAuth(cfg Config, db kv.Store, st *store.Store) *auth.Service {
+	return auth.New(auth.Config{
+		Local: cfg.Local(), ClientID: cfg.GitHubClientID, ClientSecret: cfg.GitHubClientSecret,
+		GitHubURL: cfg.GitHubURL, GitHubAPIURL: cfg.GitHubAPIURL, Policy: auth.Policy(cfg.GitHubTokenPolicy),
+		AllowedUsers: cfg.GitHubAllowedUsers, AllowedOrgs: cfg.GitHubAllowedOrgs,
+		Restricted: restricted(cfg), Admins: cfg.Admins, Now: time.Now,
+	}, db, st)
+}
+
+// restricted reports whether there is an allow list, be it an empty one.
+func restricted(cfg Config) bool {
+	return cfg.GitHubAllowedUsers != nil || cfg.GitHubAllowedOrgs != nil
+}
+
+// checkMode refuses local mode on data that belongs to GitHub accounts: most
+// likely the settings of GitHub were lost, and local mode would hand the
+// service to whoever sits at this machine.
+func checkMode(ctx context.Context, cfg Config, st *store.Store, log *slog.Logger) error {
+	if !cfg.Local() {
+		if !restricted(cfg) {
+			log.Warn("every GitHub account may use this service; GITHUB_ALLOWED_USERS and GITHUB_ALLOWED_ORGS narrow that")
+		}
+		return nil
+	}
+	github, err := st.HasGitHubOwners(ctx)
+	if err != nil {
+		return err
+	}
+	if github {
+		return hinted{errors.New("the data belongs to GitHub accounts, and no GitHub app is configured"),
+			"set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET, or another UPLOAD_DIR"}
+	}
+	_, err = st.EnsureOwner(ctx, store.LocalOwner, string(store.LocalOwner))
+	return err
+}
+
+// schedule starts the periodic sweep.
+func schedule(ctx context.Context, cfg Config, st *store.Store, au *auth.Service, log *slog.Logger) (gocron.Scheduler, error) {
+	jobs, err := gocron.NewScheduler(gocron.WithStopTimeout(30 * time.Second))
+	if err != nil {
+		return nil, err
+	}
+	_, err = jobs.NewJob(gocron.DurationJob(time.Duration(cfg.CleanupInterval)), gocron.NewTask(func() {
+		report, err := st.Sweep(ctx, store.SweepOptions{})
+		if err == nil {
+			_, err = au.Sweep(ctx)
+		}
+		switch {
+		case err != nil && ctx.Err() == nil:
+			log.Error("sweep failed", "error", err)
+		case len(report.Errors) > 0:
+			log.Warn("sweep left something", "errors", report.Errors)
+		case report.Uploads+report.Blobs > 0:
+			log.Info("swept", "uploads", report.Uploads, "blobs", report.Blobs, "bytes", report.Bytes)
+		}
+	}), gocron.WithSingletonMode(gocron.LimitModeReschedule))
+	if err != nil {
+		return nil, errors.Join(err, jobs.Shutdown())
+	}
+	jobs.Start()
+	return jobs, nil
+}
+
+// greet prints where the service is and, in local mode, how to get in. People
+// and tests read these lines; the secrets in them appear nowhere else.
+func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out io.Writer) error {
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	base := baseURL(cfg, addr)
+	say := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
+	fmt.Fprintf(out, "Upload Service %s\n", buildVersion())
+	say("Address", base)
+	say("Data", dir)
+	if cfg.Local() {
+		code, err := au.NewSignInCode(ctx)
+		if err != nil {
+			return err
+		}
+		say("Sign-in", base+"/login?code="+code)
+		say("", "(the link works once, for ten minutes)")
+		keys, err := au.ListKeys(ctx, store.LocalOwner)
+		if err != nil {
+			return err
+		}
+		if len(keys) == 0 {
+			_, secret, err := au.MintKey(ctx, store.LocalOwner, auth.KeySpec{Name: "first start", Scopes: auth.AllScopes})
+			if err != nil {
+				return err
+			}
+			say("Key", secret)
+			say("", "(keep it: it is not shown again)")
+			say("Try", fmt.Sprintf(`curl -H "Authorization: Bearer %s" -T FILE %s/files/me/`, secret, base))
+		}
+	}
+	say("Ready", "stop with Ctrl-C")
+	return nil
+}
+
+// baseURL is how to reach the service from this machine.
+func baseURL(cfg Config, addr net.Addr) string {
+	if cfg.PublicURL != "" {
+		return cfg.PublicURL
+	}
+	if addr.Network() == "unix" {
+		return "unix:" + addr.String()
+	}
+	scheme := "http"
+	if cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	host := addr.String()
+	if ap, err := netip.ParseAddrPort(host); err == nil && ap.Addr().IsUnspecified() {
+		host = fmt.Sprintf("localhost:%d", ap.Port())
+	}
+	return scheme + "://" + host
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/joho/godotenv"
+)
+
+// setting is what the tags of one field of Config say.
+type setting struct {
+	field   string // of Config
+	name    string // in the environment
+	value   string // if it is not set; "" for none
+	example string
+	help    string // without a final dot
+	secret  bool
+}
+
+// settings lists all settings in the order of Config.
+func settings() []setting {
+	var list []setting
+	for f := range reflect.TypeFor[Config]().Fields() {
+		value := f.Tag.Get("envDefault")
+		list = append(list, setting{
+			field:   f.Name,
+			name:    f.Tag.Get("env"),
+			value:   value,
+			example: cmp.Or(f.Tag.Get("example"), value),
+			help:    f.Tag.Get("help"),
+			secret:  f.Tag.Get("secret") == "true",
+		})
+	}
+	return list
+}
+
+// flag is the name on the command line, where secrets are not accepted.
+func (s setting) flag() string {
+	return strings.ReplaceAll(strings.ToLower(s.name), "_", "-")
+}
+
+// readDotenv parses a file of NAME=value lines; a missing file has none. The
+// parser's own errors quote the file, secrets and all, so they are not shown.
+func readDotenv(path string) (map[string]string, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read settings: %w", err)
+	}
+	text = append(text, '\n') // a last line without "=" would pass otherwise
+	values, err := godotenv.UnmarshalBytes(text)
+	if err == nil {
+		return values, nil
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	good := len(lines) - 1
+	for good > 0 && err != nil {
+		good--
+		_, err = godotenv.UnmarshalBytes(bytes.Join(lines[:good], nil))
+	}
+	return nil, fmt.Errorf("%s: line %d is not NAME=value, or its quote is not closed", path, good+1)
+}
+
+// readSecret reads a secret from the file named by its _FILE setting, if any.
+// Editors and echo end a file with a newline that is not part of the secret.
+func readSecret(secret *string, file string) error {
+	if file == "" {
+		return nil
+	}
+	if *secret != "" {
+		return errors.New("is set, and so is the secret itself; keep one")
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	*secret = strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if *secret == "" {
+		return errors.New("is an empty file")
+	}
+	return nil
+}
+
+// strangers returns, sorted, the names in source that look meant as settings
+// and are none: those with our prefix, and those at most two typing errors
+// from a setting. The prefix GITHUB_ alone says nothing: CI systems set dozens.
+func strangers(source map[string]string, names []string) []string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(source)) {
+		near := nearest(name, names)
+		ours := strings.HasPrefix(name, "UPLOAD_") || levenshtein.ComputeDistance(name, near) <= 2
+		if ours && name != near {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// nearest returns the candidate with the fewest edits from name.
+func nearest(name string, candidates []string) string {
+	return slices.MinFunc(candidates, func(a, b string) int {
+		return cmp.Compare(levenshtein.ComputeDistance(name, a), levenshtein.ComputeDistance(name, b))
+	})
+}
