@@ -77,7 +77,7 @@ func (l *lockedBuffer) String() string {
 // environ is a clean environment with the given settings.
 func environ(dir string, settings ...string) []string {
 	return append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=halt_on_error=1 exitcode=66",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GORACE=halt_on_error=1 exitcode=66 atexit_sleep_ms=0",
 		"UPLOAD_ADDR=127.0.0.1:0", "UPLOAD_DIR=" + filepath.Join(dir, "uploads"), "UPLOAD_MIN_FREE=0",
 	}, settings...)
 }

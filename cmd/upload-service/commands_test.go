@@ -29,7 +29,8 @@ func TestHelp(t *testing.T) {
 		not  string
 	}{
 		{"", []string{"serve", "check", "sweep", "keys", "healthcheck", "version"}, "--upload-dir"},
-		{"serve", []string{"--upload-max-file-size", "--github-client-id", `"5GiB"`}, "--github-client-secret "},
+		{"serve",
+			[]string{"--upload-max-file-size", "--github-client-id", `"5GiB"`}, "--github-client-secret "},
 		{"check", []string{"--content", "--repair", "--upload-dir", "exit code"}, "--secret-key "},
 		{"sweep", []string{"--dry-run", "--upload-dir"}, "--secret-key "},
 		{"keys", []string{"list", "new", "revoke", "--upload-dir"}, "--secret-key "},
@@ -76,11 +77,13 @@ func TestUsageErrors(t *testing.T) {
 		{"flag with one dash", nil, "serve -upload-dir x", "hint: the nearest flag is --upload-dir"},
 		{"flag of no setting", nil, "check --contnt", "hint: the nearest flag is --content"},
 		{"flag without value", nil, "serve --upload-dir", "hint: upload-service serve --help"},
-		{"secret", nil, "serve --github-client-secret hush", "set GITHUB_CLIENT_SECRET or GITHUB_CLIENT_SECRET_FILE"},
+		{"secret", nil, "serve --github-client-secret hush",
+			"set GITHUB_CLIENT_SECRET or GITHUB_CLIENT_SECRET_FILE"},
 		{"setting", []string{"UPLOAD_ADDR=x"}, "healthcheck", `error: UPLOAD_ADDR="x"`},
 		{"setting as a flag", nil, "healthcheck --upload-addr=x", `error: UPLOAD_ADDR="x"`},
 		{"setting as a flag of a group", nil, "keys list --upload-addr=x", `error: UPLOAD_ADDR="x"`},
-		{"two settings", nil, "healthcheck --upload-addr=x --upload-undo=y", "\nupload-service: error: UPLOAD_ADDR"},
+		{"two settings", nil, "healthcheck --upload-addr=x --upload-undo=y",
+			"\nupload-service: error: UPLOAD_ADDR"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -146,7 +149,8 @@ func TestHealthcheck(t *testing.T) {
 		{"socket", []string{"--upload-addr=unix:" + socket}, 0, "is healthy"},
 		{"TLS", []string{"--upload-addr=" + serveTest(t, "tcp", "127.0.0.1:0", healthy, true),
 			"--upload-tls-cert=c", "--upload-tls-key=k"}, 0, "is healthy"},
-		{"sick", []string{"--upload-addr=" + serveTest(t, "tcp", "127.0.0.1:0", sick, false)}, 1, "answers 503"},
+		{"sick",
+			[]string{"--upload-addr=" + serveTest(t, "tcp", "127.0.0.1:0", sick, false)}, 1, "answers 503"},
 		{"nobody", []string{"--upload-addr=unix:" + socket + "2"}, 1, "error: no answer from unix:"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

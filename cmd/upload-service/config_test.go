@@ -55,7 +55,9 @@ func TestDefaults(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
-	for _, s := range settings() {
+	list := settings()
+	for _, s := range list {
+		file := func(f setting) bool { return f.name == s.name+"_FILE" }
 		switch {
 		case s.name == "" || names[s.name]:
 			t.Errorf("%s: name %q is empty or taken", s.field, s.name)
@@ -63,7 +65,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: help %q does not fit into tables and flags", s.name, s.help)
 		case s.example == "":
 			t.Errorf("%s: neither example nor default", s.name)
-		case s.secret && !slices.ContainsFunc(settings(), func(f setting) bool { return f.name == s.name+"_FILE" }):
+		case s.secret && !slices.ContainsFunc(list, file):
 			t.Errorf("%s: no setting %s_FILE", s.name, s.name)
 		}
 		names[s.name] = true
@@ -83,7 +85,8 @@ func TestPrecedence(t *testing.T) {
 		{"default", nil, nil, "", "uploads"},
 		{"file before default", nil, nil, "UPLOAD_DIR=file", "file"},
 		{"environment before file", nil, []string{"UPLOAD_DIR=env"}, "UPLOAD_DIR=file", "env"},
-		{"flag before environment", map[string]string{name: "flag"}, []string{"UPLOAD_DIR=env"}, "", "flag"},
+		{"flag before environment", map[string]string{name: "flag"},
+			[]string{"UPLOAD_DIR=env"}, "", "flag"},
 		{"empty is the default", nil, []string{"UPLOAD_DIR="}, "UPLOAD_DIR=file", "uploads"},
 		{"quotes and comments", nil, nil, "# folder\nexport UPLOAD_DIR='a $b' # here\n", "a $b"},
 		{"other names", nil, []string{"PATH=/bin", "="}, "POSTGRES_DB=x\nGITHUB_TOKEN=y\n", "uploads"},
@@ -124,7 +127,8 @@ func TestValues(t *testing.T) {
 		want    any
 	}{
 		{"address of a GitHub app", app, func(c Config) any { return c.Addr }, ":8000"},
-		{"address in local mode", []string{"UPLOAD_ADDR=:8000"}, func(c Config) any { return c.Addr }, ":8000"},
+		{"address in local mode", []string{"UPLOAD_ADDR=:8000"},
+			func(c Config) any { return c.Addr }, ":8000"},
 		{"IPv6", []string{"UPLOAD_ADDR=[::1]:0"}, func(c Config) any { return c.Addr }, "[::1]:0"},
 		{"socket", []string{"UPLOAD_ADDR=unix:/run/u.sock"}, func(c Config) any {
 			network, address := c.listenAddr()
@@ -134,23 +138,34 @@ func TestValues(t *testing.T) {
 			func(c Config) any { return c.PublicURL }, "https://files.example.com"},
 		{"Enterprise Server", []string{"GITHUB_API_URL=https://ghe.example.com/api/v3/"},
 			func(c Config) any { return c.GitHubAPIURL }, "https://ghe.example.com/api/v3"},
-		{"loopback GitHub", []string{"GITHUB_URL=http://127.0.0.1:9"}, func(c Config) any { return c.GitHubURL }, "http://127.0.0.1:9"},
-		{"loopback IPv6", []string{"GITHUB_URL=http://[::1]:9"}, func(c Config) any { return c.GitHubURL }, "http://[::1]:9"},
-		{"old secret key", []string{"SECRET_KEY=any $tring"}, func(c Config) any { return c.SecretKey }, "any $tring"},
+		{"loopback GitHub", []string{"GITHUB_URL=http://127.0.0.1:9"},
+			func(c Config) any { return c.GitHubURL }, "http://127.0.0.1:9"},
+		{"loopback IPv6", []string{"GITHUB_URL=http://[::1]:9"},
+			func(c Config) any { return c.GitHubURL }, "http://[::1]:9"},
+		{"old secret key", []string{"SECRET_KEY=any $tring"},
+			func(c Config) any { return c.SecretKey }, "any $tring"},
 		{"users unset", nil, func(c Config) any { return c.GitHubAllowedUsers }, List(nil)},
-		{"users empty", []string{"GITHUB_ALLOWED_USERS="}, func(c Config) any { return c.GitHubAllowedUsers }, List{}},
-		{"users of commas", []string{"GITHUB_ALLOWED_USERS= , "}, func(c Config) any { return c.GitHubAllowedUsers }, List{}},
+		{"users empty", []string{"GITHUB_ALLOWED_USERS="},
+			func(c Config) any { return c.GitHubAllowedUsers }, List{}},
+		{"users of commas", []string{"GITHUB_ALLOWED_USERS= , "},
+			func(c Config) any { return c.GitHubAllowedUsers }, List{}},
 		{"users", []string{"GITHUB_ALLOWED_USERS=octocat, github:1,x_corp,"},
 			func(c Config) any { return c.GitHubAllowedUsers }, List{"octocat", "github:1", "x_corp"}},
-		{"organizations empty", []string{"GITHUB_ALLOWED_ORGS="}, func(c Config) any { return c.GitHubAllowedOrgs }, List{}},
+		{"organizations empty", []string{"GITHUB_ALLOWED_ORGS="},
+			func(c Config) any { return c.GitHubAllowedOrgs }, List{}},
 		{"no reserve", []string{"UPLOAD_MIN_FREE=0"}, func(c Config) any { return c.MinFree }, Size(0)},
-		{"no quota", []string{"UPLOAD_OWNER_QUOTA=none"}, func(c Config) any { return c.OwnerQuota }, Limit(0)},
+		{"no quota", []string{"UPLOAD_OWNER_QUOTA=none"},
+			func(c Config) any { return c.OwnerQuota }, Limit(0)},
 		{"no undo", []string{"UPLOAD_UNDO=0"}, func(c Config) any { return c.Undo }, Duration(0)},
-		{"short life", []string{"UPLOAD_TEMPORARY_TTL=1s"}, func(c Config) any { return c.TemporaryTTL }, Duration(time.Second)},
-		{"every origin", []string{"UPLOAD_CORS_ORIGINS=*"}, func(c Config) any { return c.CORSOrigins }, List{"*"}},
-		{"origins as browsers send them", []string{"UPLOAD_CORS_ORIGINS=https://App.example.com/,http://localhost:3000"},
+		{"short life", []string{"UPLOAD_TEMPORARY_TTL=1s"},
+			func(c Config) any { return c.TemporaryTTL }, Duration(time.Second)},
+		{"every origin", []string{"UPLOAD_CORS_ORIGINS=*"},
+			func(c Config) any { return c.CORSOrigins }, List{"*"}},
+		{"origins as browsers send them",
+			[]string{"UPLOAD_CORS_ORIGINS=https://App.example.com/,http://localhost:3000"},
 			func(c Config) any { return c.CORSOrigins }, List{"https://app.example.com", "http://localhost:3000"}},
-		{"no visible tree", []string{"UPLOAD_VISIBLE_TREE=false"}, func(c Config) any { return c.VisibleTree }, false},
+		{"no visible tree", []string{"UPLOAD_VISIBLE_TREE=false"},
+			func(c Config) any { return c.VisibleTree }, false},
 		// Package env fills slices of structs from names such as 0_X by itself.
 		{"proxies", []string{"UPLOAD_TRUSTED_PROXIES=10.0.0.1", "0_X=1", "1_X=1"},
 			func(c Config) any { return len(c.TrustedProxies) }, 1},
@@ -178,36 +193,51 @@ func TestProblems(t *testing.T) {
 		{"size", []string{"UPLOAD_MAX_FILE_SIZE=5 apples"},
 			[]string{`UPLOAD_MAX_FILE_SIZE="5 apples" is not a size, for example UPLOAD_MAX_FILE_SIZE=5GiB`}},
 		{"limit of nothing", []string{"UPLOAD_OWNER_QUOTA=0"}, []string{`"none" is no limit`}},
-		{"duration", []string{"UPLOAD_IDLE_TIMEOUT=60"}, []string{`UPLOAD_IDLE_TIMEOUT="60" is not a duration`}},
-		{"short durations", []string{"UPLOAD_TEMPORARY_TTL=10ms", "UPLOAD_HEADER_TIMEOUT=0", "UPLOAD_IDLE_TIMEOUT=1ms",
-			"UPLOAD_CLEANUP_INTERVAL=1ns"}, []string{"TTL=\"10ms\" must be at least 1s", "HEADER_TIMEOUT=\"0\" must be at least 100ms",
-			"IDLE_TIMEOUT=\"1ms\" must be at least 100ms", "CLEANUP_INTERVAL=\"1ns\" must be at least 100ms"}},
+		{"duration", []string{"UPLOAD_IDLE_TIMEOUT=60"},
+			[]string{`UPLOAD_IDLE_TIMEOUT="60" is not a duration`}},
+		{"short durations", []string{"UPLOAD_TEMPORARY_TTL=10ms", "UPLOAD_HEADER_TIMEOUT=0",
+			"UPLOAD_IDLE_TIMEOUT=1ms", "UPLOAD_CLEANUP_INTERVAL=1ns"},
+			[]string{`TTL="10ms" must be at least 1s`, `HEADER_TIMEOUT="0" must be at least 100ms`,
+				`IDLE_TIMEOUT="1ms" must be at least 100ms`, `INTERVAL="1ns" must be at least 100ms`}},
 		{"negative", []string{"UPLOAD_UNDO=-1s", "UPLOAD_RATE_LIMIT=-1", "UPLOAD_MIN_FREE=-1"},
 			[]string{"UPLOAD_UNDO=\"-1s\" must not be negative", "must be at least 0", "is not a size"}},
-		{"numbers", []string{"UPLOAD_OWNER_MAX_FILES=many", "UPLOAD_OWNER_MAX_ACTIVE=0", "UPLOAD_RATE_LIMIT=99999999999"},
+		{"numbers",
+			[]string{"UPLOAD_OWNER_MAX_FILES=many", "UPLOAD_OWNER_MAX_ACTIVE=0", "UPLOAD_RATE_LIMIT=99999999999"},
 			[]string{"must be a whole number", "must be at least 1", "is too large"}},
-		{"bool", []string{"UPLOAD_VISIBLE_TREE=maybe"}, []string{"must be true or false, for example UPLOAD_VISIBLE_TREE=true"}},
+		{"bool", []string{"UPLOAD_VISIBLE_TREE=maybe"},
+			[]string{"must be true or false, for example UPLOAD_VISIBLE_TREE=true"}},
 		{"choices", []string{"UPLOAD_LOG_LEVEL=loud", "UPLOAD_LOG_FORMAT=xml", "GITHUB_TOKEN_POLICY=all"},
 			[]string{"must be debug, info, warn or error", "must be one of text, json", "must be one of app, pat, any"}},
 		{"address without port", []string{"UPLOAD_ADDR=localhost"}, []string{"neither host:port"}},
 		{"address with a bad port", []string{"UPLOAD_ADDR=:80000"}, []string{"port from 0 to 65535"}},
 		{"bare IPv6", []string{"UPLOAD_ADDR=::1"}, []string{"neither host:port"}},
 		{"relative socket", []string{"UPLOAD_ADDR=unix:u.sock"}, []string{"absolute path"}},
-		{"public URL without scheme", []string{"UPLOAD_PUBLIC_URL=files.example.com"}, []string{"is not a URL"}},
-		{"public URL of another scheme", []string{"UPLOAD_PUBLIC_URL=ftp://files.example.com"}, []string{"is not a URL"}},
-		{"public URL with query", []string{"UPLOAD_PUBLIC_URL=https://a.example?x=1"}, []string{"no user, query or fragment"}},
-		{"public URL with path", []string{"UPLOAD_PUBLIC_URL=https://a.example/files"}, []string{"has a path"}},
-		{"GitHub in plain", []string{"GITHUB_URL=http://github.com", "GITHUB_API_URL=http://127.0.0.1.example"},
+		{"public URL without scheme", []string{"UPLOAD_PUBLIC_URL=files.example.com"},
+			[]string{"is not a URL"}},
+		{"public URL of another scheme", []string{"UPLOAD_PUBLIC_URL=ftp://files.example.com"},
+			[]string{"is not a URL"}},
+		{"public URL with query", []string{"UPLOAD_PUBLIC_URL=https://a.example?x=1"},
+			[]string{"no user, query or fragment"}},
+		{"public URL with path", []string{"UPLOAD_PUBLIC_URL=https://a.example/files"},
+			[]string{"has a path"}},
+		{"GitHub in plain",
+			[]string{"GITHUB_URL=http://github.com", "GITHUB_API_URL=http://127.0.0.1.example"},
 			[]string{"GITHUB_URL=\"http://github.com\" must start with https://", "GITHUB_API_URL="}},
 		{"origins", []string{"UPLOAD_CORS_ORIGINS=https://a.example,*"}, []string{"either * or a list"}},
-		{"origin with path", []string{"UPLOAD_CORS_ORIGINS=https://a.example/app"}, []string{`has "https://a.example/app"`}},
-		{"origin with wildcard", []string{"UPLOAD_CORS_ORIGINS=https://*.example"}, []string{`has "https://*.example"`}},
+		{"origin with path", []string{"UPLOAD_CORS_ORIGINS=https://a.example/app"},
+			[]string{`has "https://a.example/app"`}},
+		{"origin with wildcard", []string{"UPLOAD_CORS_ORIGINS=https://*.example"},
+			[]string{`has "https://*.example"`}},
 		{"origin null", []string{"UPLOAD_CORS_ORIGINS=null"}, []string{`has "null"`}},
-		{"proxy", []string{"UPLOAD_TRUSTED_PROXIES=10.0.0.1,proxy"}, []string{`has "proxy", which is neither`}},
-		{"accounts", []string{"UPLOAD_ADMINS=@me", "GITHUB_ALLOWED_USERS=a b", "GITHUB_ALLOWED_ORGS=github:x"},
+		{"proxy", []string{"UPLOAD_TRUSTED_PROXIES=10.0.0.1,proxy"},
+			[]string{`has "proxy", which is neither`}},
+		{"accounts",
+			[]string{"UPLOAD_ADMINS=@me", "GITHUB_ALLOWED_USERS=a b", "GITHUB_ALLOWED_ORGS=github:x"},
 			[]string{`has "@me"`, `has "a b"`, `has "github:x"`}},
-		{"id without secret", []string{"GITHUB_CLIENT_ID=id"}, []string{"GITHUB_CLIENT_SECRET is missing"}},
-		{"secret without id", []string{"GITHUB_CLIENT_SECRET=hush"}, []string{"GITHUB_CLIENT_ID is missing"}},
+		{"id without secret", []string{"GITHUB_CLIENT_ID=id"},
+			[]string{"GITHUB_CLIENT_SECRET is missing"}},
+		{"secret without id", []string{"GITHUB_CLIENT_SECRET=hush"},
+			[]string{"GITHUB_CLIENT_ID is missing"}},
 		{"certificate without key", []string{"UPLOAD_TLS_CERT=c"}, []string{"UPLOAD_TLS_KEY is missing"}},
 		{"key without certificate", []string{"UPLOAD_TLS_KEY=k"}, []string{"UPLOAD_TLS_CERT is missing"}},
 	} {
@@ -267,10 +297,12 @@ func TestSecretFiles(t *testing.T) {
 		wrong   string // "" for no error
 	}{
 		{"file", []string{"GITHUB_CLIENT_SECRET_FILE=" + secret}, " hush ", ""},
-		{"both", []string{"GITHUB_CLIENT_SECRET_FILE=" + secret, "GITHUB_CLIENT_SECRET=hush"}, "", "keep one"},
+		{"both",
+			[]string{"GITHUB_CLIENT_SECRET_FILE=" + secret, "GITHUB_CLIENT_SECRET=hush"}, "", "keep one"},
 		{"missing", []string{"GITHUB_CLIENT_SECRET_FILE=" + secret + "2"}, "", "no such file"},
 		{"empty", []string{"GITHUB_CLIENT_SECRET_FILE=" + empty}, "", "is an empty file"},
-		{"secret key", []string{"SECRET_KEY_FILE=" + dir, "GITHUB_CLIENT_SECRET=hush"}, "", "SECRET_KEY_FILE="},
+		{"secret key",
+			[]string{"SECRET_KEY_FILE=" + dir, "GITHUB_CLIENT_SECRET=hush"}, "", "SECRET_KEY_FILE="},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -336,7 +368,8 @@ func TestLogger(t *testing.T) {
 	log := newLogger(cfg, &out)
 	log.Info("quiet")
 	log.Warn("heard")
-	if got := out.String(); !strings.HasPrefix(got, "{") || !strings.Contains(got, "heard") || strings.Contains(got, "quiet") {
+	got := out.String()
+	if !strings.HasPrefix(got, "{") || !strings.Contains(got, "heard") || strings.Contains(got, "quiet") {
 		t.Errorf("got %q, want one JSON line with the warning", got)
 	}
 }

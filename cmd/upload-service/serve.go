@@ -95,7 +95,7 @@ func newServer(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, 
 	app := handlers.New(handlers.Config{
 		PublicURL: cfg.PublicURL, Local: cfg.Local(), MaxRequestSize: int64(cfg.MaxRequestSize),
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
-		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: buildVersion(),
+		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version,
 	}, st, au, log, registry, ready)
 	return transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),
@@ -175,7 +175,7 @@ func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out
 	}
 	base := baseURL(cfg, addr)
 	say := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
-	fmt.Fprintf(out, "Upload Service %s\n", buildVersion())
+	fmt.Fprintf(out, "Upload Service %s\n", version)
 	say("Address", base)
 	say("Data", dir)
 	if cfg.Local() {

@@ -1,30 +1,36 @@
-// Package transport makes Fiber and fasthttp safe for streamed uploads: what
-// happens on a connection before, beside and after a handler.
+// Package transport makes Fiber and fasthttp safe for streamed bodies: what
+// happens on a connection before, beside and after a handler. It knows no
+// route and decides no status of the domain.
 //
-// It owns the settings of the server, the listener, the wrapped connection
-// (conn.go), the only way to read a body (body.go) and the shutdown. Its
-// promises: a body cut short is never read as complete; bytes that a handler
-// left unread are never parsed as a request; a transfer that moves is never
-// cut and one that stalls is; a client that is refused gets to read why.
+// It owns the settings of fasthttp, the listener (listen.go), the connection
+// (conn.go, pace.go), the only way to read a body (body.go, guard.go), large
+// responses (section.go) and the shutdown. What always holds: a body cut short
+// is never read as complete; bytes that a handler left unread are never parsed
+// as a request; a transfer that moves is never cut, and one that stalls is; a
+// client that is refused can read why.
 //
-// Handlers read Body(c) and never c.Body() or c.FormFile(), which would hold a
-// whole upload in memory.
+// Handlers read Body(c), and never c.Body(), c.FormFile() or c.SendFile().
+// Those hold an upload in memory, or answer with what a file once was.
 package transport
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/valyala/fasthttp"
+
+	"upload-service/store"
 )
 
-// Config is how a Server treats its connections.
+// Config is how a Server treats its connections. Every field is needed.
 type Config struct {
 	HeaderTimeout time.Duration // for the head of a request and the first 8 KiB of its body
 	IdleTimeout   time.Duration // for a transfer that does not move, and between requests
@@ -40,14 +46,20 @@ func AppConfig(c fiber.Config) fiber.Config {
 	c.CaseSensitive = true
 	c.StrictRouting = true
 	c.DisableStartupMessage = true
-	c.BodyLimit = math.MaxInt // in stream mode it limits nothing; Body does
+	c.StreamRequestBody = true
+	c.DisablePreParseMultipartForm = true
+	c.BodyLimit = math.MaxInt // for streams it is no limit; BodyReader has one
 	return c
 }
 
-// Server serves an app on one listener.
+// Server serves an app on one listener, once.
 type Server struct {
-	http *fasthttp.Server
-	idle time.Duration
+	app       *fiber.App
+	run       fasthttp.RequestHandler // the app
+	methods   []string                // that the app knows
+	cfg       Config
+	http      *fasthttp.Server
+	lingering chan struct{}
 
 	mu       sync.Mutex
 	ln       net.Listener
@@ -55,14 +67,18 @@ type Server struct {
 	stopping bool
 }
 
-// NewServer makes a server for an app made with AppConfig, whose first
-// middleware that reads bodies is Guard.
+// NewServer makes a server for an app that was made with AppConfig and has
+// Guard in front of everything that reads a body.
 func NewServer(app *fiber.App, cfg Config) *Server {
-	s := &Server{idle: cfg.IdleTimeout, conns: map[*conn]fasthttp.ConnState{}}
+	s := &Server{
+		app: app, run: app.Handler(), methods: app.Config().RequestMethods, cfg: cfg,
+		lingering: make(chan struct{}, lingerMax),
+		conns:     map[*conn]fasthttp.ConnState{},
+	}
 	s.http = &fasthttp.Server{
-		Handler:                      app.Handler(),
+		Handler:                      s.handle,
 		ErrorHandler:                 answerMalformed,
-		ExpectHandler:                expect(app.Handler()),
+		ExpectHandler:                s.expect,
 		ConnState:                    s.track,
 		ReadTimeout:                  cfg.HeaderTimeout,
 		IdleTimeout:                  cfg.IdleTimeout,
@@ -70,18 +86,17 @@ func NewServer(app *fiber.App, cfg Config) *Server {
 		MaxRequestBodySize:           math.MaxInt, // see AppConfig
 		StreamRequestBody:            true,
 		DisablePreParseMultipartForm: true,
-		ReduceMemoryUsage:            true, // an idle connection holds no buffers
+		ReduceMemoryUsage:            true, // an idle connection keeps no write buffer
 		NoDefaultServerHeader:        true,
 		NoDefaultContentType:         true,
-		SecureErrorLogMessage:        true,
+		SecureErrorLogMessage:        true, // no header values
 		Logger:                       logger{cfg.Log},
-		Concurrency:                  1 << 20,
 	}
 	return s
 }
 
 // Serve accepts connections until Shutdown, and then returns nil.
-func (s *Server) Serve(ln net.Listener) error {
+func (s *Server) Serve(ln *Listener) error {
 	s.mu.Lock()
 	s.ln = ln
 	stopping := s.stopping
@@ -89,31 +104,104 @@ func (s *Server) Serve(ln net.Listener) error {
 	if stopping {
 		return ln.Close()
 	}
-	err := s.http.Serve(&listener{ln, s.idle})
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
+	return s.http.Serve(&acceptor{ln, s.cfg.IdleTimeout, s.lingering})
 }
 
-// track follows the state of each connection. A request is running from its
-// first byte to the last byte of its answer, downloads included.
-func (s *Server) track(c net.Conn, state fasthttp.ConnState) {
-	own, ok := c.(*conn)
-	if !ok {
+// handle runs the app.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	// Panics in handlers end in Guard. One in the app itself must not end the
+	// process either.
+	defer func() {
+		if r := recover(); r != nil {
+			logPanic(s.cfg.Log, ctx, r)
+			answerInternal(ctx)
+		}
+	}()
+	if err := s.check(ctx); err != nil {
+		s.refuse(ctx, err)
 		return
 	}
+	s.run(ctx)
+	if s.isStopping() {
+		ctx.SetConnectionClose()
+	}
+}
+
+// expect runs the app for the head of a request whose client waits for "100
+// Continue" (RFC 9110, 10.1.1). Unless the app admits the request, its answer
+// stands and the body is not asked for.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	admitted := false
+	ctx.SetUserValue(waitingKey{}, &admitted)
+	s.handle(ctx)
+	ctx.RemoveUserValue(waitingKey{})
+	if !admitted {
+		linger(ctx) // the client may have begun to send all the same
+		return ctx.Response.StatusCode()
+	}
+	ctx.Response.Reset()
+	ctx.Response.Header.SetNoDefaultContentType(true) // Reset forgets it
+	return fasthttp.StatusContinue
+}
+
+type waitingKey struct{}
+
+// Waiting reports whether the client waits for "100 Continue". The app then
+// decides from the head of the request and calls Admitted in place of the
+// handler that reads the body. When the body comes the request passes again,
+// with the same Locals and a fresh response.
+func Waiting(c *fiber.Ctx) bool {
+	_, ok := c.Locals(waitingKey{}).(*bool)
+	return ok
+}
+
+// Admitted lets a client that waits send its body.
+func Admitted(c *fiber.Ctx) {
+	if admitted, ok := c.Locals(waitingKey{}).(*bool); ok {
+		*admitted = true
+	}
+}
+
+// check refuses what must not reach the app, which answers a method it does
+// not know before any middleware.
+func (s *Server) check(ctx *fasthttp.RequestCtx) error {
+	if !slices.Contains(s.methods, string(ctx.Method())) {
+		return store.Errorf(store.CodeMethodNotAllowed, "This service does not know the method of the request.")
+	}
+	return checkFraming(&ctx.Request.Header)
+}
+
+// refuse answers with an error of check and ends the connection, because where
+// the body ends is not known.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
+	c := s.app.AcquireCtx(ctx)
+	defer s.app.ReleaseCtx(c)
+	if s.app.ErrorHandler(c, err) != nil {
+		answerInternal(ctx)
+	}
+	linger(ctx)
+}
+
+// track follows the state of each connection. A request runs from its first
+// byte to the last byte of its answer.
+func (s *Server) track(c net.Conn, state fasthttp.ConnState) {
+	own := baseOf(c)
 	s.mu.Lock()
-	stopping := s.stopping
-	if state == fasthttp.StateClosed || state == fasthttp.StateHijacked {
+	defer s.mu.Unlock()
+	if state == fasthttp.StateClosed {
 		delete(s.conns, own)
-	} else {
-		s.conns[own] = state
+		return
 	}
-	s.mu.Unlock()
-	if stopping && state == fasthttp.StateIdle {
-		own.Close()
+	s.conns[own] = state
+	if s.stopping && state != fasthttp.StateActive {
+		own.cut()
 	}
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
 }
 
 // Running is the number of requests that are running.
@@ -131,30 +219,45 @@ func (s *Server) Running() (n int) {
 // cutWait is how long Shutdown waits for handlers whose connections it cut.
 const cutWait = 10 * time.Second
 
-// Shutdown stops accepting, closes connections without a running request at
-// once, and waits for the others until ctx is done; then it cuts them and
-// returns ctx.Err(). When it returns, no handler is running any more.
+// Shutdown ends the server. If ctx ends before the running requests have, they
+// are cut off, and the error wraps ctx.Err(). When Shutdown returns, no handler
+// runs any more, unless one did not end for ten seconds without a connection;
+// the error says so.
 func (s *Server) Shutdown(ctx context.Context) error {
+	// 1. No new connections, and none that only waits for a request.
 	s.mu.Lock()
 	s.stopping = true
 	ln := s.ln
 	s.mu.Unlock()
-	var err error
+	var closed error
 	if ln != nil {
-		err = ln.Close()
+		closed = ln.Close()
 	}
-	s.closeConns(func(state fasthttp.ConnState) bool { return state != fasthttp.StateActive })
-	if s.drained(ctx) {
-		return err
+	if errors.Is(closed, net.ErrClosed) {
+		closed = nil
 	}
-	s.closeConns(func(fasthttp.ConnState) bool { return true })
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutWait)
-	defer cancel()
-	s.drained(last)
-	return ctx.Err()
+	s.cut(func(state fasthttp.ConnState) bool { return state != fasthttp.StateActive })
+
+	// 2. Running requests to their end, or to the end of ctx.
+	var unfinished error
+	if !s.drained(ctx) {
+		unfinished = fmt.Errorf("cut off %d requests: %w", s.Running(), ctx.Err())
+		s.cut(func(fasthttp.ConnState) bool { return true })
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutWait)
+		defer cancel()
+		if !s.drained(last) {
+			unfinished = fmt.Errorf("%w; %d of them still run", unfinished, s.Running())
+		}
+	}
+
+	// 3. Answers that are still being read, which takes lingerTime at most.
+	for range cap(s.lingering) {
+		s.lingering <- struct{}{}
+	}
+	return errors.Join(closed, unfinished)
 }
 
-func (s *Server) closeConns(which func(fasthttp.ConnState) bool) {
+func (s *Server) cut(which func(fasthttp.ConnState) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, state := range s.conns {
@@ -166,7 +269,7 @@ func (s *Server) closeConns(which func(fasthttp.ConnState) bool) {
 
 // drained waits until no connection is left, or ctx is done.
 func (s *Server) drained(ctx context.Context) bool {
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
 		s.mu.Lock()
@@ -183,61 +286,39 @@ func (s *Server) drained(ctx context.Context) bool {
 	}
 }
 
-// expect answers a client that waits for "100 Continue": the app handles the
-// head of the request, up to the point where it would read the body. What
-// refuses it there is the answer, and the body is not sent.
-func expect(handle fasthttp.RequestHandler) func(*fasthttp.RequestCtx) int {
-	return func(ctx *fasthttp.RequestCtx) int {
-		ctx.SetUserValue(waitingKey{}, true)
-		handle(ctx)
-		admitted := ctx.UserValue(admittedKey{}) != nil
-		ctx.SetUserValue(waitingKey{}, nil)
-		if admitted {
-			ctx.Response.Reset()
-			return fasthttp.StatusContinue
-		}
-		linger(ctx) // the client may have begun to send all the same
-		return ctx.Response.StatusCode()
-	}
-}
-
-type (
-	waitingKey  struct{}
-	admittedKey struct{}
-)
-
-// Waiting reports whether the client waits for "100 Continue". The app then
-// decides from the head of the request, calls Admitted instead of the handler
-// that reads the body, and sees the request again when the body comes.
-func Waiting(c *fiber.Ctx) bool { return c.Locals(waitingKey{}) != nil }
-
-// Admitted lets a waiting client send its body.
-func Admitted(c *fiber.Ctx) { c.Locals(admittedKey{}, true) }
-
 // answerMalformed answers what is no request, or came too slowly to be one.
 func answerMalformed(ctx *fasthttp.RequestCtx, err error) {
-	linger(ctx)
-	status, code, title := fasthttp.StatusBadRequest, "invalid", "Invalid request"
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
 	switch {
 	case errors.As(err, &small):
-		status, code, title = fasthttp.StatusRequestHeaderFieldsTooLarge, "too_large", "Header too large"
+		answer(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, store.CodeTooLarge, "Header too large",
+			fmt.Sprintf("Keep the request line and the header fields below %d bytes.", headerBuffer))
 	case errors.As(err, &network) && network.Timeout():
-		status, code, title = fasthttp.StatusRequestTimeout, "timeout", "Too slow"
+		answer(ctx, fasthttp.StatusRequestTimeout, store.CodeTimeout, "Too slow", "The request did not arrive in time.")
+	default:
+		answer(ctx, fasthttp.StatusBadRequest, store.CodeInvalid, "Invalid request", "This is not a well-formed HTTP request.")
 	}
+}
+
+func answerInternal(ctx *fasthttp.RequestCtx) {
+	answer(ctx, fasthttp.StatusInternalServerError, store.CodeInternal, "Internal error", "Something went wrong on our side.")
+}
+
+// answer is for where no error handler of the app can be asked: a problem
+// document (RFC 9457), and the end of the connection.
+func answer(ctx *fasthttp.RequestCtx, status int, code store.Code, title, detail string) {
 	ctx.Response.Reset()
 	ctx.SetStatusCode(status)
 	ctx.SetContentType("application/problem+json")
-	ctx.SetBodyString(`{"type":"/docs/errors#` + code + `","title":"` + title + `","code":"` + code + `"}`)
+	fmt.Fprintf(ctx, `{"type":"/docs/errors#%s","title":%q,"status":%d,"detail":%q,"code":%q}`, code, title, status, detail, code)
+	linger(ctx)
 }
 
-// logger passes what fasthttp says about single connections on as debug
-// messages: clients cause it, and operators need it rarely.
+// logger takes what fasthttp says about single connections: clients cause it,
+// and operators need it rarely.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Printf(format string, args ...any) {
-	if l.log != nil {
-		l.log.Debug("connection", "message", format, "args", args)
-	}
+	l.log.Debug("connection", "message", fmt.Sprintf(format, args...))
 }

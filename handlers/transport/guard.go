@@ -1,0 +1,58 @@
+package transport
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/gofiber/fiber/v2"
+	"github.com/valyala/fasthttp"
+
+	"upload-service/store"
+)
+
+// Guard is the middleware that makes bodies safe: Body works behind it, and
+// what a handler leaves of a body is taken care of. It also turns a panic into
+// an error, which closes the connection.
+func Guard(log *slog.Logger) fiber.Handler {
+	return func(c *fiber.Ctx) (err error) {
+		b := prepare(c)
+		if b != nil && b.conn != nil && !Waiting(c) {
+			b.conn.socket.receive(true)
+			defer b.finish(c.Context())
+		}
+		defer func() {
+			if r := recover(); r != nil {
+				logPanic(log, c.Context(), r)
+				linger(c.Context())
+				err = fmt.Errorf("panic: %v", r)
+			}
+		}()
+		return c.Next()
+	}
+}
+
+func logPanic(log *slog.Logger, ctx *fasthttp.RequestCtx, reason any) {
+	log.Error("panic", "method", string(ctx.Method()), "path", string(ctx.Path()),
+		"reason", reason, "stack", string(debug.Stack()))
+}
+
+// checkFraming refuses a request whose end two parties could see in different
+// places (RFC 9112, 6.3): one with Transfer-Encoding that also has a length,
+// or that is not chunked.
+func checkFraming(h *fasthttp.RequestHeader) error {
+	var coding, length bool
+	for line := range bytes.Lines(h.RawHeaders()) {
+		name, _, _ := bytes.Cut(line, []byte(":"))
+		coding = coding || bytes.EqualFold(name, []byte(fiber.HeaderTransferEncoding))
+		length = length || bytes.EqualFold(name, []byte(fiber.HeaderContentLength))
+	}
+	switch {
+	case coding && length:
+		return store.Errorf(store.CodeInvalid, "Send Content-Length or Transfer-Encoding, not both.")
+	case coding && h.ContentLength() != -1:
+		return store.Errorf(store.CodeInvalid, "The only transfer coding here is chunked.")
+	}
+	return nil
+}
