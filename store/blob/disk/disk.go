@@ -3,9 +3,11 @@
 //	<dir>/<epoch>/<id>   read-only, the content and nothing else
 //
 // A blob is written under its final name and is durable when Create returns:
-// the file is synced, then the folder that names it. Nothing is ever renamed
-// or overwritten, so a reader needs no lock, and a crash leaves at most a file
-// that no record names.
+// the file is synced, then the folder that names it; the folder's own name was
+// synced before its first blob. Nothing is ever renamed or overwritten, so a
+// reader needs no lock, and a crash leaves at most a file that no record names.
+//
+// One process at a time may use a folder; the metadata's lock sees to that.
 package disk
 
 import (
@@ -16,6 +18,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"upload-service/store/blob"
@@ -24,28 +28,51 @@ import (
 
 // Store is an open folder of blobs. It implements blob.Store.
 type Store struct {
-	dir  string
-	root *os.Root
+	dir    string // absolute
+	calls  calls
+	shared *shared // how the epochs' folders are synced
+
+	// An epoch's folder appears and disappears under the write lock. The read
+	// lock is held while a name is made in it, and from the removal of names
+	// until that is synced. So a folder whose name is not durable gets no
+	// blob, and one that vanishes takes no unsynced removal along.
+	folders sync.RWMutex
+	durable map[string]bool // epochs whose folder exists and survives power loss
 }
 
-// Open makes the folder if it is missing.
+// Open makes the folder if it is missing. What it lies in must exist.
 func Open(dir string) (*Store, error) {
+	// Absolute, since Name is compared with other absolute names.
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the folder for contents: %w", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for contents: %w", err)
+	}
+	parent, err := os.OpenRoot(filepath.Dir(dir))
+	if err != nil {
+		return nil, fmt.Errorf("open the folder for contents: %w", err)
+	}
+	defer parent.Close()
+	if err := (calls{parent}).syncDir("."); err != nil {
+		return nil, fmt.Errorf("sync the folder for contents: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder for contents: %w", err)
 	}
-	return &Store{dir: dir, root: root}, nil
+	c := calls{root}
+	return &Store{dir: dir, calls: c, shared: newShared(c.syncDir), durable: map[string]bool{}}, nil
 }
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error { return s.calls.calls.root.Close() }
 
+// name is the file of a blob, below the store's folder.
 func name(ref blob.Ref) (string, error) {
 	if _, err := blob.ParseRef(string(ref)); err != nil {
-		return "", err
+		return "", fmt.Errorf("%w: %.60q", err, string(ref))
 	}
 	return filepath.FromSlash(string(ref)), nil
 }
@@ -61,46 +88,87 @@ func (s *Store) Create(ctx context.Context, ref blob.Ref, r io.Reader) (n int64,
 	if err != nil {
 		return 0, wrap("create blob", ref, err)
 	}
+	// If r panics, this runs too. The removal is as durable as a blob: a
+	// neighbor's sync may have made the name so, and the caller takes it
+	// that nothing is left to recover.
+	complete := false
 	defer func() {
-		if err != nil {
+		if !complete {
 			f.Close()
-			s.root.Remove(file) //nolint:errcheck // recovery removes what is left
+			_, undone := s.Delete(context.WithoutCancel(ctx), ref)
+			n, err = 0, errors.Join(err, undone)
 		}
 	}()
 	// 2. The content.
-	if n, err = copyTo(ctx, f, r); err != nil {
-		return 0, wrap("write blob", ref, err)
+	if n, err = s.copy(ctx, ref, f, r); err != nil {
+		return 0, err
 	}
 	failpoint.Hit("blob: written")
 	// 3. The content becomes durable, then the name.
-	if err = f.Sync(); err != nil {
+	if err = s.calls.sync(f); err != nil {
 		return 0, wrap("sync blob", ref, err)
 	}
 	if err = f.Close(); err != nil {
 		return 0, wrap("close blob", ref, err)
 	}
-	if err = s.syncDir(ref.Epoch()); err != nil {
+	if err = s.shared.sync(ref.Epoch()); err != nil {
 		return 0, wrap("sync the folder of blob", ref, err)
 	}
 	failpoint.Hit("blob: synced")
+	complete = true
 	return n, nil
 }
 
-// create opens a new file, and makes the epoch's folder for the first one. A
-// concurrent Delete may remove the folder when it becomes empty; then it is
-// made again.
+// create makes the file, and the epoch's folder for the first one.
 func (s *Store) create(file, epoch string) (*os.File, error) {
 	for {
-		f, err := s.root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+		f, err := s.createIn(file, epoch)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
-		if err := s.root.Mkdir(epoch, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := s.makeFolder(epoch); err != nil {
 			return nil, err
 		}
-		if err := s.syncDir("."); err != nil {
-			return nil, err
+	}
+}
+
+// createIn fails with fs.ErrNotExist unless the folder is there and durable.
+func (s *Store) createIn(file, epoch string) (*os.File, error) {
+	s.folders.RLock()
+	defer s.folders.RUnlock()
+	if !s.durable[epoch] {
+		return nil, fs.ErrNotExist
+	}
+	return s.calls.create(file)
+}
+
+func (s *Store) makeFolder(epoch string) error {
+	s.folders.Lock()
+	defer s.folders.Unlock()
+	err := s.calls.mkdir(epoch)
+	if errors.Is(err, fs.ErrExist) {
+		if s.durable[epoch] {
+			return nil // somebody was faster
 		}
+		err = nil // of an earlier process, which may not have synced it
+	}
+	if err != nil {
+		return err
+	}
+	delete(s.durable, epoch)
+	if err := s.calls.syncDir("."); err != nil {
+		return err
+	}
+	s.durable[epoch] = true
+	return nil
+}
+
+// removeFolder removes the epoch's folder if it is empty.
+func (s *Store) removeFolder(epoch string) {
+	s.folders.Lock()
+	defer s.folders.Unlock()
+	if s.calls.rmdir(epoch) == nil {
+		delete(s.durable, epoch)
 	}
 }
 
@@ -110,28 +178,29 @@ var (
 	large = sync.Pool{New: func() any { b := make([]byte, 512<<10); return &b }}
 )
 
-// copyTo copies r to f. It looks at ctx between reads.
-func copyTo(ctx context.Context, f *os.File, r io.Reader) (n int64, err error) {
+// copy copies r to f. It looks at ctx between reads. An error of r stays what
+// it is: only the disk's own errors mean that a blob exists or space is short.
+func (s *Store) copy(ctx context.Context, ref blob.Ref, f *os.File, r io.Reader) (n int64, err error) {
 	pool := &small
 	buf := pool.Get().(*[]byte)
 	defer func() { pool.Put(buf) }()
 	for {
 		if err := ctx.Err(); err != nil {
-			return n, err
+			return n, fmt.Errorf("receive blob %s: %w", ref, err)
 		}
-		k, err := r.Read(*buf)
+		k, rerr := r.Read(*buf)
 		if k > 0 {
-			w, werr := f.Write((*buf)[:k])
+			w, err := s.calls.write(f, (*buf)[:k])
 			n += int64(w)
-			if werr != nil {
-				return n, werr
+			if err != nil {
+				return n, wrap("write blob", ref, err)
 			}
 		}
-		if err == io.EOF {
+		if rerr == io.EOF {
 			return n, nil
 		}
-		if err != nil {
-			return n, err
+		if rerr != nil {
+			return n, fmt.Errorf("receive blob %s: %w", ref, rerr)
 		}
 		if pool == &small && n >= 64<<10 {
 			pool.Put(buf)
@@ -141,43 +210,67 @@ func copyTo(ctx context.Context, f *os.File, r io.Reader) (n int64, err error) {
 	}
 }
 
-func (s *Store) syncDir(dir string) error {
-	d, err := s.root.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // Delete implements blob.Store.
 func (s *Store) Delete(ctx context.Context, refs ...blob.Ref) (gone []blob.Ref, err error) {
+	gone, err = s.unlink(ctx, refs)
+	for _, epoch := range epochs(gone) {
+		s.removeFolder(epoch)
+	}
+	return gone, err
+}
+
+func (s *Store) unlink(ctx context.Context, refs []blob.Ref) (gone []blob.Ref, err error) {
+	s.folders.RLock()
+	defer s.folders.RUnlock()
 	// 1. The names go.
 	var errs []error
-	byEpoch := map[string][]blob.Ref{}
+	var unlinked []blob.Ref
 	for _, ref := range refs {
 		file, err := name(ref)
 		if err == nil {
-			err = s.root.Remove(file)
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = s.calls.unlink(file)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, wrap("delete blob", ref, err))
 			continue
 		}
-		byEpoch[ref.Epoch()] = append(byEpoch[ref.Epoch()], ref)
+		unlinked = append(unlinked, ref)
 	}
 	failpoint.Hit("blob: unlinked")
-	// 2. That becomes durable: one sync for each folder. Only then are they
-	// certainly gone.
-	for epoch, refs := range byEpoch {
-		if err := s.syncDir(epoch); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	// 2. That becomes durable: one sync for each folder, also for names that
+	// were absent, since their removal may not have been synced. A folder that
+	// is absent was empty and synced.
+	failed := map[string]bool{}
+	for _, epoch := range epochs(unlinked) {
+		if err := s.shared.sync(epoch); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("sync epoch %s: %w", epoch, err))
-			continue
+			failed[epoch] = true
 		}
-		gone = append(gone, refs...)
-		s.root.Remove(epoch) //nolint:errcheck // fails while it is not empty, as it should
+	}
+	// 3. Only now they are certainly gone.
+	for _, ref := range unlinked {
+		if !failed[ref.Epoch()] {
+			gone = append(gone, ref)
+		}
 	}
 	return gone, errors.Join(errs...)
 }
+
+// epochs are the different epochs of refs.
+func epochs(refs []blob.Ref) (names []string) {
+	for _, ref := range refs {
+		if !slices.Contains(names, ref.Epoch()) {
+			names = append(names, ref.Epoch())
+		}
+	}
+	return names
+}
+
+// errStray: something lies under a blob's name and is none.
+var errStray = fmt.Errorf("not a regular file: %w", fs.ErrNotExist)
 
 // Stat implements blob.Store.
 func (s *Store) Stat(ctx context.Context, ref blob.Ref) (blob.Info, error) {
@@ -185,7 +278,10 @@ func (s *Store) Stat(ctx context.Context, ref blob.Ref) (blob.Info, error) {
 	if err != nil {
 		return blob.Info{}, err
 	}
-	info, err := s.root.Lstat(file)
+	info, err := s.calls.root.Lstat(file)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errStray
+	}
 	if err != nil {
 		return blob.Info{}, wrap("stat blob", ref, err)
 	}
@@ -198,11 +294,14 @@ func (s *Store) Open(ctx context.Context, ref blob.Ref, offset, length int64) (i
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.root.Open(file)
+	f, err := s.calls.root.Open(file)
 	if err != nil {
 		return nil, wrap("open blob", ref, err)
 	}
 	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errStray
+	}
 	if err == nil && length < 0 {
 		length = info.Size() - offset
 	}
@@ -227,82 +326,102 @@ func (s *section) Section() (*os.File, int64, int64) { return s.f, s.offset, s.l
 
 // List implements blob.Store.
 func (s *Store) List(ctx context.Context, epoch string, fn func(blob.Info) bool, stray func(string)) error {
+	if stray == nil {
+		stray = func(string) {}
+	}
 	epochs := []string{epoch}
 	if epoch == "" {
 		epochs = nil
-		err := s.readDir(".", func(e fs.DirEntry) bool {
-			epochs = append(epochs, e.Name())
-			return true
+		err := s.readDir(ctx, ".", func(e fs.DirEntry) (bool, error) {
+			if _, err := blob.ParseRef(e.Name() + "/" + anyID); err != nil || !e.IsDir() {
+				stray(e.Name())
+			} else {
+				epochs = append(epochs, e.Name())
+			}
+			return true, nil
 		})
 		if err != nil {
 			return err
 		}
+	} else if _, err := blob.ParseRef(epoch + "/" + anyID); err != nil {
+		return fmt.Errorf("list epoch %.60q: %w", epoch, err)
 	}
-	for _, e := range epochs {
-		more := true
-		err := s.readDir(e, func(entry fs.DirEntry) bool {
-			ref, err := blob.ParseRef(e + "/" + entry.Name())
-			if err != nil || !entry.Type().IsRegular() {
-				if stray != nil {
-					stray(e + "/" + entry.Name())
-				}
-				return true
+	more := true
+	for _, epoch := range epochs {
+		err := s.readDir(ctx, epoch, func(e fs.DirEntry) (bool, error) {
+			ref, err := blob.ParseRef(epoch + "/" + e.Name())
+			if err != nil || !e.Type().IsRegular() {
+				stray(epoch + "/" + e.Name())
+				return true, nil
 			}
-			info, err := entry.Info()
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return true, nil // removed meanwhile
+			}
 			if err != nil {
-				return true // removed meanwhile
+				return false, err
 			}
 			more = fn(blob.Info{Ref: ref, Size: info.Size()})
-			return more && ctx.Err() == nil
+			return more, nil
 		})
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil && stray != nil && epoch == "":
-			stray(e)
-		case err != nil:
+		if err != nil || !more {
 			return err
 		}
-		if !more || ctx.Err() != nil {
-			break
-		}
 	}
-	return ctx.Err()
+	return nil
 }
 
+// anyID stands for an id where only the syntax of an epoch is in question.
+var anyID = strings.Repeat("0", 32)
+
 // readDir calls fn for the entries of a folder, a page at a time, so that
-// memory does not grow with their number.
-func (s *Store) readDir(dir string, fn func(fs.DirEntry) bool) error {
-	d, err := s.root.Open(dir)
+// memory does not grow with their number, until it returns false. An absent
+// folder has none.
+func (s *Store) readDir(ctx context.Context, dir string, fn func(fs.DirEntry) (bool, error)) error {
+	d, err := s.calls.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("list %s: %w", dir, err)
 	}
 	defer d.Close()
 	for {
-		entries, err := d.ReadDir(1000)
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("list %s: %w", dir, err)
+		}
+		entries, end := d.ReadDir(1000)
 		for _, e := range entries {
-			if !fn(e) {
-				return nil
+			if more, err := fn(e); err != nil || !more {
+				return err
 			}
 		}
-		if err == io.EOF {
+		if end == io.EOF {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("list %s: %w", dir, err)
+		if end != nil {
+			return fmt.Errorf("list %s: %w", dir, end)
 		}
 	}
 }
 
 // Free implements blob.Store.
-func (s *Store) Free(ctx context.Context) (int64, error) { return free(s.dir) }
+func (s *Store) Free(ctx context.Context) (int64, error) {
+	n, err := free(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("ask for free space: %w", err)
+	}
+	return n, nil
+}
 
-// Name is where the bytes of a blob lie, for a view that links to them. They
-// must not be changed.
+// Name is the absolute name of the file of a blob, for a view that links to
+// it. Its bytes must not be changed.
 func (s *Store) Name(ref blob.Ref) (string, error) {
 	file, err := name(ref)
 	return filepath.Join(s.dir, file), err
 }
 
+// wrap adds the operation and the seam's meaning to an error of the disk.
 func wrap(what string, ref blob.Ref, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

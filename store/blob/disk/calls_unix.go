@@ -4,9 +4,12 @@ package disk
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
+
+func syncFolder(d *os.File) error { return d.Sync() }
 
 // free is what an unprivileged process can still write, in bytes.
 func free(dir string) (int64, error) {

@@ -1,0 +1,192 @@
+package handlers_test
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestInvariant6 makes every request of the API as everybody: nobody reads,
+// changes, lists, counts or learns of what is not theirs.
+//
+// The rows are all routes there are (the test fails on a route without a row).
+// Each cell gets files, uploads and keys of alice's own that are fresh, so that
+// one cell cannot spoil the next.
+func TestInvariant6(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for _, who := range []string{"alice", "bob", "root"} {
+		w.want(200, who, "GET", "/api/v1/me", nil)
+	}
+	for _, scope := range []string{"read", "write", "delete"} {
+		a := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(fmt.Sprintf(`{"scopes":[%q]}`, scope)))
+		w.keys["alice's "+scope+" key"] = field(t, a, "key")
+	}
+	a := w.want(201, "root", "POST", "/api/v1/keys", strings.NewReader(`{"scopes":["admin"]}`))
+	w.keys["root's admin key"] = field(t, a, "key")
+
+	const (
+		none   = ""      // anybody
+		signed = "any"   // any credential
+		admin  = "admin" // the scope
+	)
+	type row struct {
+		method, path, body string
+		need               string // the scope, none or signed
+		ok                 int    // the status for who may
+		stranger           int    // the status for bob: ok about himself, or 404 about alice
+		root               int    // the status for the admin
+	}
+	rows := []row{
+		{"GET", "/", "", none, 200, 200, 200},
+		{"POST", "/upload", "<form>", "write", 200, 200, 200},
+		{"GET", "/login", "", none, 200, 200, 200},
+		{"POST", "/login", "code=x", none, 401, 401, 401},
+		{"GET", "/logout", "", none, 200, 200, 200},
+		{"POST", "/logout", "", none, 303, 303, 303},
+		{"GET", "/static/:name", "", none, 404, 404, 404},
+		{"GET", "/docs/errors", "", none, 200, 200, 200},
+		{"PUT", "/api/upload", `[{"filename":"l","content":"YQ=="}]`, "write", 200, 200, 200},
+		{"PUT", "/api/upload_temporary", `[{"filename":"l","content":"YQ=="}]`, "write", 200, 200, 200},
+		{"PUT", "/files/alice/<path>", "x", "write", 200, 404, 403},
+		{"GET", "/files/alice", "", "read", 200, 404, 200},
+		{"GET", "/files/alice/<path>", "", "read", 200, 404, 200},
+		{"HEAD", "/files/alice", "", "read", 200, 404, 200},
+		{"HEAD", "/files/alice/<path>", "", "read", 200, 404, 200},
+		{"DELETE", "/files/alice/<path>", "", "delete", 204, 404, 204},
+		{"POST", "/api/v1/uploads", "x", "write", 201, 201, 201},
+		{"GET", "/api/v1/uploads", "", "read", 200, 200, 200},
+		{"GET", "/api/v1/uploads?owner=alice", "", "read", 200, 404, 200},
+		{"GET", "/api/v1/uploads/<token>", "", "read", 200, 404, 404},
+		{"DELETE", "/api/v1/uploads/<token>", "", "write", 204, 404, 404},
+		{"GET", "/api/v1/uploads/<token>/content", "", "read", 200, 404, 404},
+		{"HEAD", "/api/v1/uploads/<token>/content", "", "read", 200, 404, 404},
+		{"POST", "/api/v1/uploads/<token>/touch", "", "write", 200, 404, 404},
+		{"POST", "/api/v1/uploads/<token>/touch?owner=alice", "", "write", 200, 404, 403},
+		{"POST", "/api/v1/uploads/<token>/persist", `{"on_conflict":"rename"}`, "write", 201, 404, 404},
+		{"POST", "/api/v1/persist", `{"tokens":["<token>"],"on_conflict":"rename"}`, "write", 201, 404, 404},
+		{"GET", "/api/v1/files", "", "read", 200, 200, 200},
+		{"GET", "/api/v1/files?owner=alice", "", "read", 200, 404, 200},
+		{"GET", "/api/v1/files?owner=nobody", "", "read", 404, 404, 404},
+		{"GET", "/api/v1/files/<id>", "", "read", 200, 404, 404},
+		{"GET", "/api/v1/files/<id>?owner=alice", "", "read", 200, 404, 200},
+		{"PATCH", "/api/v1/files/<id>", `{"tags":["x"]}`, "write", 200, 404, 404},
+		{"PATCH", "/api/v1/files/<id>?owner=alice", `{"tags":["x"]}`, "write", 200, 404, 403},
+		{"DELETE", "/api/v1/files/<id>", "", "delete", 204, 404, 404},
+		{"DELETE", "/api/v1/files/<id>?owner=alice", "", "delete", 204, 404, 204},
+		{"POST", "/api/v1/files/<deleted>/restore", "", "write", 200, 404, 404},
+		{"GET", "/api/v1/me", "", signed, 200, 200, 200},
+		{"GET", "/api/v1/keys", "", signed, 200, 200, 200},
+		{"POST", "/api/v1/keys", `{"scopes":["<scope>"]}`, signed, 201, 201, 201},
+		{"DELETE", "/api/v1/keys/<key>", "", signed, 204, 404, 404},
+		{"POST", "/api/v1/admin/cleanup", `{"dry_run":true}`, admin, 200, 403, 200},
+		{"GET", "/api/v1/admin/sweeps", "", admin, 200, 403, 200},
+		{"GET", "/api/v1/admin/owners", "", admin, 200, 403, 200},
+		{"GET", "/api/v1/admin/stats", "", admin, 200, 403, 200},
+		{"GET", "/metrics", "", admin, 200, 403, 200},
+		{"GET", "/healthz", "", none, 200, 200, 200},
+		{"GET", "/readyz", "", none, 200, 200, 200},
+	}
+
+	// 1. Every route has a row.
+	var patterns []string
+	for _, r := range rows {
+		p, _, _ := strings.Cut(r.path, "?")
+		p = strings.NewReplacer("/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<id>", ":id",
+			"<deleted>", ":id", "<key>", ":id").Replace(p)
+		patterns = append(patterns, r.method+" "+p)
+	}
+	for _, route := range w.app.GetRoutes(true) {
+		if route.Method == http.MethodHead && !strings.Contains(route.Path, "files/:slug") && !strings.Contains(route.Path, "content") {
+			continue // made by the router for every GET
+		}
+		if !slices.Contains(patterns, route.Method+" "+route.Path) {
+			t.Errorf("the route %s %s has no row", route.Method, route.Path)
+		}
+	}
+
+	// 2. Every row as everybody.
+	n := 0
+	for _, r := range rows {
+		for who := range w.keys {
+			n++
+			want := r.ok
+			key, isKey := strings.CutSuffix(strings.TrimPrefix(who, "alice's "), " key")
+			switch {
+			case r.need == none:
+				want = r.ok
+			case who == "anonymous":
+				want = 401
+			case r.need == admin:
+				want = 403
+				if who == "root" || who == "root's admin key" {
+					want = r.ok
+				}
+			case who == "root's admin key" && r.need != signed:
+				want = 403
+			case who == "bob":
+				want = r.stranger
+			case who == "root" || who == "root's admin key":
+				want = r.root
+			case isKey && r.need != signed && key != r.need:
+				want = 403
+			}
+			fill := fixture(w, n)
+			if isKey && who != "root's admin key" {
+				fill = append(fill, "<scope>", key)
+			} else if who == "root's admin key" {
+				fill = append(fill, "<scope>", "admin")
+			}
+			fill = append(fill, "<scope>", "read", ":name", "unknown.css")
+			replace := strings.NewReplacer(fill...)
+			body, headers := replace.Replace(r.body), []string{"Content-Type", "application/json"}
+			if r.body == "<form>" {
+				body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
+				headers[1] = "multipart/form-data; boundary=b"
+			}
+			a := w.as(who, r.method, replace.Replace(r.path), strings.NewReader(body), headers...)
+			if a.status != want {
+				t.Errorf("%s: %s %s: got %d, want %d: %s", who, r.method, r.path, a.status, want, a.body)
+			}
+			if a.status == 404 && r.stranger == 404 && who == "bob" && strings.Contains(a.body, "alice") {
+				t.Errorf("%s: %s %s: the answer tells of alice: %s", who, r.method, r.path, a.body)
+			}
+		}
+	}
+	t.Logf("%d rows, %d requests", len(rows), n)
+}
+
+// fixture makes fresh things of alice's and returns replacements for them.
+func fixture(w *world, n int) []string {
+	t := w.t
+	path := fmt.Sprintf("m/f%d", n)
+	w.want(201, "alice", "PUT", "/files/alice/"+path+"-gone", strings.NewReader("gone"))
+	gone := w.want(200, "alice", "GET", "/api/v1/files?prefix="+path+"-gone", nil)
+	deleted := between(gone.body, `"id":"`, `"`)
+	w.want(204, "alice", "DELETE", "/files/alice/"+path+"-gone", nil)
+	file := w.want(201, "alice", "PUT", "/files/alice/"+path, strings.NewReader("content"))
+	upload := w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("content"))
+	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture"}`))
+	t.Cleanup(func() {})
+	fill := []string{
+		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
+		"<token>", field(t, upload, "token"), "<key>", field(t, key, "id"),
+	}
+	if n%90 == 0 { // the limit of keys is a hundred
+		list := w.want(200, "alice", "GET", "/api/v1/keys", nil)
+		for _, part := range strings.Split(list.body, `"id":"`)[1:] {
+			if strings.Contains(part, `"fixture"`) && !strings.Contains(part, field(t, key, "id")) {
+				w.want(204, "alice", "DELETE", "/api/v1/keys/"+part[:16], nil)
+			}
+		}
+	}
+	return fill
+}
+
+func between(s, before, after string) string {
+	_, rest, _ := strings.Cut(s, before)
+	found, _, _ := strings.Cut(rest, after)
+	return found
+}

@@ -1,0 +1,36 @@
+package disk
+
+import (
+	"os"
+)
+
+// calls are all the ways in which the store changes the disk. What is true
+// after a crash depends on these and their order alone.
+type calls struct{ root *os.Root }
+
+// create makes a new file that this descriptor alone can write: the name is
+// read-only from the first moment.
+func (c calls) create(name string) (*os.File, error) {
+	return c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+}
+
+func (c calls) write(f *os.File, p []byte) (int, error) { return f.Write(p) }
+
+func (c calls) sync(f *os.File) error { return f.Sync() }
+
+func (c calls) unlink(name string) error { return c.root.Remove(name) }
+
+func (c calls) mkdir(name string) error { return c.root.Mkdir(name, 0o700) }
+
+// rmdir fails for a folder that is not empty.
+func (c calls) rmdir(name string) error { return c.root.Remove(name) }
+
+// syncDir makes the names in a folder durable.
+func (c calls) syncDir(name string) (err error) {
+	d, err := c.root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return syncFolder(d)
+}
