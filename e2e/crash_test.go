@@ -124,7 +124,7 @@ func (c *crash) settings(more ...string) []string {
 func (c *crash) round(n int, point string) {
 	t := c.t
 	// 1. Start. A fail point in recovery ends the start; then start again.
-	s, err := tryStart(t, c.dir, c.settings("FAILPOINT="+point)...)
+	s, err := tryStart(t, program, c.dir, c.settings("FAILPOINT="+point)...)
 	if s.key != "" {
 		c.key = s.key
 	}
@@ -141,7 +141,7 @@ func (c *crash) round(n int, point string) {
 	}
 
 	// 2. Start again: everything acknowledged is there.
-	s, err = tryStart(t, c.dir, c.settings()...)
+	s, err = tryStart(t, program, c.dir, c.settings()...)
 	if err != nil {
 		t.Fatalf("round %d (%s): restart: %v\n%s", n, point, err, s.log)
 	}

@@ -22,8 +22,9 @@ import (
 )
 
 // program is the binary under test, built once with the race detector and
-// with fail points, which do nothing unless a test names one.
-var program string
+// with fail points, which do nothing unless a test names one. plain is the
+// binary as it is released, for tests that look at its memory.
+var program, plain string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "upload-service-e2e-")
@@ -31,17 +32,25 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = filepath.Join(dir, "upload-service")
-	build := exec.Command("go", "build", "-race", "-tags", "failpoint", "-o", program, "../cmd/upload-service")
-	build.Stderr = os.Stderr
+	program, plain = filepath.Join(dir, "upload-service-race"), filepath.Join(dir, "upload-service")
 	code := 1
-	if err := build.Run(); err != nil {
+	err = errors.Join(
+		build("-race", "-tags", "failpoint", "-o", program),
+		build("-o", plain),
+	)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "build the binary:", err)
 	} else {
 		code = m.Run()
 	}
 	os.RemoveAll(dir)
 	os.Exit(code)
+}
+
+func build(args ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build"}, args...), "../cmd/upload-service")...)
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
 }
 
 // server is one running process of the binary.
@@ -85,7 +94,12 @@ func environ(dir string, settings ...string) []string {
 // start runs "serve" in dir until it listens. It is stopped with the test.
 func start(t testing.TB, dir string, settings ...string) *server {
 	t.Helper()
-	s, err := tryStart(t, dir, settings...)
+	return startBinary(t, program, dir, settings...)
+}
+
+func startBinary(t testing.TB, binary, dir string, settings ...string) *server {
+	t.Helper()
+	s, err := tryStart(t, binary, dir, settings...)
 	if err != nil {
 		t.Fatalf("start: %v\n%s", err, s.log)
 	}
@@ -98,9 +112,9 @@ func start(t testing.TB, dir string, settings ...string) *server {
 	return s
 }
 
-func tryStart(t testing.TB, dir string, settings ...string) (*server, error) {
+func tryStart(t testing.TB, binary, dir string, settings ...string) (*server, error) {
 	s := &server{t: t, log: &lockedBuffer{}, done: make(chan struct{})}
-	s.cmd = exec.Command(program, "serve")
+	s.cmd = exec.Command(binary, "serve")
 	s.cmd.Dir = dir
 	s.cmd.Env = environ(dir, settings...)
 	s.cmd.Stderr = s.log

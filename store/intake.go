@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/sha512"
+	"errors"
 	"hash"
 	"io"
 	"mime"
@@ -157,11 +158,9 @@ func (in *Intake) Add(ctx context.Context, r io.Reader, c Content) (*Part, error
 		m.sum512 = sha512.New()
 	}
 	failpoint.Hit("intake: before the bytes")
-	// Create leaves nothing behind when it fails, so then the blob is settled.
 	n, err := s.blobs.Create(ctx, ref, m)
 	if err != nil {
-		s.settle(ref)
-		return nil, translate(err)
+		return nil, errors.Join(translate(err), s.remove(ctx, ref))
 	}
 	failpoint.Hit("intake: bytes durable")
 	p := &Part{Name: c.Name, Size: n, SHA256: m.sum.Sum(nil), Sniffed: m.sniff(), Blob: ref}
@@ -196,7 +195,13 @@ func (in *Intake) Close(ctx context.Context) error {
 		return s.condemn(ctx, in.parts)
 	}
 	failpoint.Hit("intake: abandoned")
-	gone, err := s.blobs.Delete(ctx, refsOf(in.parts)...)
+	return s.remove(ctx, refsOf(in.parts)...)
+}
+
+// remove deletes blobs that no transaction has seen. One that cannot be
+// deleted is not settled: its epoch stays open, and recovery finds it.
+func (s *Store) remove(ctx context.Context, refs ...blob.Ref) error {
+	gone, err := s.blobs.Delete(context.WithoutCancel(ctx), refs...)
 	s.settle(gone...)
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"upload-service/auth"
@@ -32,7 +33,7 @@ func openParts(p *program, create bool) (*parts, error) {
 	inner := filepath.Join(dir, store.InternalDir)
 	meta := filepath.Join(inner, "meta.db")
 	if create {
-		if err := os.MkdirAll(inner, 0o755); err != nil {
+		if err := makeDir(inner); err != nil {
 			return nil, hinted{fmt.Errorf("make the upload folder: %w", err),
 				"give the user that runs the service write access to " + dir}
 		}
@@ -69,6 +70,31 @@ func openParts(p *program, create bool) (*parts, error) {
 		q.opts.Tree = q.tree
 	}
 	return q, nil
+}
+
+// makeDir makes a folder and those above it, durably: what is acknowledged
+// later lies in them.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be synced there
+	}
+	d, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // writable says in words what is wrong with a volume before anything fails

@@ -252,7 +252,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 	// 3. Answers that are still being read, which takes lingerTime at most.
 	for range cap(s.lingering) {
-		s.lingering <- struct{}{}
+		s.lingering <- struct{}{} // all of the slots: nobody has one
+	}
+	for range cap(s.lingering) {
+		<-s.lingering
 	}
 	return errors.Join(closed, unfinished)
 }

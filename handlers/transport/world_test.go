@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,6 +24,16 @@ import (
 	"upload-service/handlers/transport"
 	"upload-service/store"
 )
+
+// Most tests here wait for a timeout and need no processor meanwhile, so more
+// of them than there are processors can run at once.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
 
 // world is a running server with a small app, which has every kind of handler
 // that a connection can suffer from.
@@ -331,9 +342,14 @@ const (
 // overTLS makes a secure client.
 func (w *world) overTLS() *client {
 	w.t.Helper()
-	c, err := tls.Dial("tcp", w.addr.String(), &tls.Config{InsecureSkipVerify: true})
+	c, err := net.Dial("tcp", w.addr.String())
 	if err != nil {
 		w.t.Fatalf("dial: %v", err)
 	}
-	return w.client(c)
+	return w.client(secured(c))
+}
+
+// secured is a client's TLS that trusts everybody.
+func secured(c net.Conn) *tls.Conn {
+	return tls.Client(c, &tls.Config{InsecureSkipVerify: true})
 }

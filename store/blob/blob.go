@@ -45,13 +45,15 @@ type Info struct {
 	Size int64 // bytes
 }
 
-// Store keeps blobs. All methods may be called concurrently.
+// Store keeps blobs. All methods may be called concurrently. A Ref that
+// ParseRef refuses is ErrBadRef everywhere.
 type Store interface {
 	// Create stores everything r yields under ref and returns the number of
 	// bytes. When it returns nil, content and name survive power loss.
 	// On any error, r's own included, nothing is visible under ref and no
-	// space is kept; r's error is wrapped unchanged. If ref exists it fails
-	// with ErrExist and leaves what is there.
+	// space is kept, also after power loss; r's error is wrapped unchanged and
+	// never taken for one of the store. If ref exists it fails with ErrExist
+	// and leaves what is there.
 	Create(ctx context.Context, ref Ref, r io.Reader) (int64, error)
 
 	// Open reads length bytes from offset; a length of -1 means to the end.
@@ -65,12 +67,14 @@ type Store interface {
 
 	// Delete removes blobs, durably when it returns nil; an absent one is
 	// not an error. It goes on after a failure and returns the refs that are
-	// certainly gone, with the joined errors of the others.
+	// certainly gone, with the joined errors of the others. It may run beside
+	// a Create of the same epoch.
 	Delete(ctx context.Context, refs ...Ref) (gone []Ref, err error)
 
 	// List calls fn for the blobs of one epoch, or of all epochs if epoch is
 	// "", in any order, until fn returns false. What it finds that is not a
-	// blob is passed with an empty Ref through stray, if that is not nil.
+	// blob is passed by name to stray, if that is not nil. An epoch without
+	// blobs is empty, not an error; a malformed one is ErrBadRef.
 	List(ctx context.Context, epoch string, fn func(Info) bool, stray func(name string)) error
 
 	// Free is the number of bytes that can still be stored, or a negative

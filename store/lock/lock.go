@@ -12,6 +12,8 @@
 // descriptors would wait for each other's process, and with one descriptor
 // would not exclude each other at all. Two names of one stripe wait for each
 // other; that is harmless, since a lock is held for a few system calls only.
+// For the same reason nobody may lock again while he holds locks: he names all
+// he needs in one call.
 package lock
 
 import (
@@ -51,20 +53,21 @@ func Open(dir string) (*Locks, error) {
 	return l, nil
 }
 
-// Stripe is the number of the stripe that a name locks.
-func Stripe(name string) int {
+// number is the stripe of a name. Tools compute it too: it never changes.
+func number(name string) int {
 	h := fnv.New32a()
 	h.Write([]byte(name))
 	return int(h.Sum32() % stripes)
 }
 
-// Lock takes the locks of all names, or none when ctx is done first. The
-// stripes are taken in ascending order, so two callers cannot wait for each
-// other. unlock may be called more than once.
+// Lock takes the exclusive locks of all names, or none when ctx is done first;
+// the error then wraps ctx.Err(). The stripes are taken in ascending order and
+// each once, so two callers cannot wait for each other. unlock may be called
+// more than once.
 func (l *Locks) Lock(ctx context.Context, names ...string) (unlock func(), err error) {
 	numbers := make([]int, len(names))
 	for i, name := range names {
-		numbers[i] = Stripe(name)
+		numbers[i] = number(name)
 	}
 	slices.Sort(numbers)
 	numbers = slices.Compact(numbers)
@@ -78,7 +81,7 @@ func (l *Locks) Lock(ctx context.Context, names ...string) (unlock func(), err e
 	for _, n := range numbers {
 		if err := l.stripes[n].acquire(ctx); err != nil {
 			release()
-			return nil, err
+			return nil, fmt.Errorf("lock stripe %02x: %w", n, err)
 		}
 		held++
 	}
@@ -86,6 +89,9 @@ func (l *Locks) Lock(ctx context.Context, names ...string) (unlock func(), err e
 }
 
 func (s *stripe) acquire(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err // a free stripe must not hide it
+	}
 	// 1. Within this process.
 	select {
 	case s.owner <- struct{}{}:
@@ -100,22 +106,20 @@ func (s *stripe) acquire(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			timer := time.NewTimer(wait)
 			select {
-			case <-timer.C:
+			case <-time.After(wait):
 				continue
 			case <-ctx.Done():
-				timer.Stop()
 				err = ctx.Err()
 			}
 		}
 		<-s.owner
-		return fmt.Errorf("lock %s: %w", s.file.Path(), err)
+		return err
 	}
 }
 
 func (s *stripe) release() {
-	// An error here would mean a closed descriptor, which the owner alone has.
+	// It can only fail on a closed descriptor, and the owner alone has this one.
 	s.file.Unlock() //nolint:errcheck
 	<-s.owner
 }

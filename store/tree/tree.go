@@ -2,14 +2,20 @@
 //
 //	<dir>/<slug>/<path>
 //
-// It is a view for people: each entry is a hard link to a blob, or a copy
-// where the file system cannot link. The records are the truth, the caller
-// holds the lock of the path, and whatever a crash leaves undone is done again
-// from the records, so nothing here is synced.
+// It is a view for people: each entry is a hard link to a blob, or a read-only
+// copy where there can be no link. The records are the truth, the caller holds
+// the lock of the path, and whatever a crash leaves undone is done again from
+// the records. So nothing here is synced: that would cost every upload and
+// protect nothing.
 //
-// Nothing of a person's is destroyed: what lies where an entry must go and was
-// not put there by this package is moved to .upload-service/displaced. Symbolic
-// links are never followed.
+// Nothing of a person's is destroyed: what lies where the tree needs the place
+// and was not put there by this package is moved to
+//
+//	<dir>/.upload-service/displaced/<slug>/<path>.<nanoseconds since 1970>
+//
+// and stays there until a person removes it. Symbolic links are never
+// followed: one in the place of an entry is moved, one in the place of a
+// folder is an error.
 package tree
 
 import (
@@ -23,95 +29,163 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"upload-service/store/blob"
 )
 
-// Source is what the tree needs of the blobs.
+// Source is what the tree needs of the blobs, which lie in the same folder.
 type Source interface {
-	// Name is where the bytes of a blob lie.
+	// Name is the absolute name of the file of a blob.
 	Name(ref blob.Ref) (string, error)
 	// Open reads a blob, for a copy.
 	Open(ctx context.Context, ref blob.Ref, offset, length int64) (io.ReadCloser, error)
 }
 
-const internal = ".upload-service"
+const (
+	internal  = ".upload-service"
+	scratch   = internal + "/tmp"       // what is on its way into the tree
+	displaced = internal + "/displaced" // what was in its way
+)
 
-// Tree is the visible tree of one upload folder.
+// Tree is the visible tree of one upload folder. Its methods may be called
+// concurrently for different paths.
 type Tree struct {
-	dir    string
+	dir    string // absolute
 	root   *os.Root
 	source Source
+	link   func(from, to string) error // of root; a test lets it fail
+
+	moving sync.Mutex // held while something is moved aside
 }
 
-// Open opens the tree below dir, which must exist.
+// Open opens the tree below dir, which must exist, and removes what an earlier
+// process left on its way.
 func Open(dir string, source Source) (*Tree, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open the visible tree: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the visible tree: %w", err)
 	}
-	t := &Tree{dir, root, source}
-	if err := root.MkdirAll(t.internal("tmp"), 0o700); err != nil {
+	err = root.RemoveAll(scratch)
+	if err == nil {
+		err = root.MkdirAll(scratch, 0o700)
+	}
+	if err != nil {
 		root.Close()
 		return nil, fmt.Errorf("open the visible tree: %w", err)
 	}
-	return t, nil
+	return &Tree{dir: dir, root: root, source: source, link: root.Link}, nil
 }
 
 // Close releases the folder.
 func (t *Tree) Close() error { return t.root.Close() }
 
-func (t *Tree) internal(name string) string { return internal + "/" + name }
+// entryName joins what names an entry. It refuses what could lead out of the
+// owner's folder; the callers' paths never do.
+func entryName(slug, name string) (string, error) {
+	entry := slug + "/" + name
+	if !fs.ValidPath(entry) || !filepath.IsLocal(filepath.FromSlash(entry)) ||
+		strings.Contains(slug, "/") || slug == internal {
+		return "", fmt.Errorf("visible tree: %q is not an entry", entry)
+	}
+	return entry, nil
+}
+
+// tries bounds how often Set starts again. Each time somebody else changed
+// the same folders at the same moment.
+const tries = 100
 
 // Set makes the entry show the blob.
 func (t *Tree) Set(ctx context.Context, slug, name string, ref blob.Ref) error {
-	entry := path.Join(slug, name)
-	if same, err := t.Matches(slug, name, ref); err != nil || same {
-		return err
-	}
-	// 1. A new entry beside the tree.
-	tmp := t.internal("tmp/" + rand.Text())
-	if err := t.link(ref, tmp); err != nil {
-		if err := t.copy(ctx, ref, tmp); err != nil {
-			return err
-		}
-	}
-	defer t.root.Remove(tmp) //nolint:errcheck // it was renamed, or is of no use
-	// 2. Room for it.
-	if err := t.displace(slug, name, false); err != nil {
-		return err
-	}
-	// 3. Into its place at once. Folders may vanish while a neighbour is
-	// removed; then they are made again.
-	for try := 0; ; try++ {
-		if err := t.mkdirs(path.Dir(entry)); err != nil {
-			return err
-		}
-		err := t.root.Rename(tmp, entry)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) || try == 100 {
-			return err
-		}
-	}
-}
-
-func (t *Tree) link(ref blob.Ref, to string) error {
-	name, err := t.source.Name(ref)
+	entry, err := entryName(slug, name)
 	if err != nil {
 		return err
 	}
-	from, err := filepath.Rel(t.dir, name)
+	from, content, err := t.blob(ref)
+	if err != nil {
+		return fmt.Errorf("show %s: %w", entry, err)
+	}
+	for range tries {
+		err = t.set(ctx, entry, ref, from, content)
+		// A neighbor's Remove took the folders away, or somebody put a file
+		// there, between two steps.
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("show %s: %w", entry, err)
+	}
+	return nil
+}
+
+func (t *Tree) set(ctx context.Context, entry string, ref blob.Ref, from string, content fs.FileInfo) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// 1. The folders.
+	if err := t.makeFolders(path.Dir(entry)); err != nil {
+		return err
+	}
+	// 2. What is there? If it is not ours, it goes aside.
+	info, err := t.root.Lstat(entry)
+	present := err == nil
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if present {
+		if same, err := t.shows(entry, info, from, content); err != nil || same {
+			return err
+		}
+		if present, err = t.ours(entry, info); err == nil && !present {
+			err = t.moveAside(entry, info)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	// 3. A link where nothing is: it never replaces anything.
+	if !present {
+		if err := t.link(from, entry); !cannotLink(err) {
+			return err
+		}
+	}
+	// 4. Else a new name beside the tree takes the place at once. Rename does
+	// nothing if both are links to one file, so the new name goes in any case.
+	tmp := temporary()
+	defer t.root.Remove(tmp) //nolint:errcheck // usually it was renamed
+	err = t.link(from, tmp)
+	if cannotLink(err) {
+		err = t.copy(ctx, ref, tmp, content.ModTime())
+	}
 	if err != nil {
 		return err
 	}
-	return t.root.Link(from, to)
+	return t.root.Rename(tmp, entry)
 }
 
-func (t *Tree) copy(ctx context.Context, ref blob.Ref, to string) error {
+func temporary() string { return scratch + "/" + rand.Text() }
+
+// blob returns the file of a blob, named as the root sees it.
+func (t *Tree) blob(ref blob.Ref) (name string, info fs.FileInfo, err error) {
+	if name, err = t.source.Name(ref); err != nil {
+		return "", nil, err
+	}
+	if name, err = filepath.Rel(t.dir, name); err != nil {
+		return "", nil, err
+	}
+	info, err = t.root.Lstat(name)
+	return name, info, err
+}
+
+// copy makes a copy that has the blob's time, by which it is known again.
+func (t *Tree) copy(ctx context.Context, ref blob.Ref, to string, modified time.Time) error {
 	r, err := t.source.Open(ctx, ref, 0, -1)
 	if err != nil {
 		return err
@@ -121,130 +195,309 @@ func (t *Tree) copy(ctx context.Context, ref blob.Ref, to string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
+	_, err = io.Copy(f, untilDone{ctx, r})
 	if err = errors.Join(err, f.Close()); err != nil {
-		t.root.Remove(to) //nolint:errcheck // the first error counts
+		return err
 	}
-	return err
+	return t.root.Chtimes(to, modified, modified)
 }
 
-// mkdirs makes the folders of an entry. A symbolic link in their place is
-// refused: what is behind it is not ours.
-func (t *Tree) mkdirs(dir string) error {
-	made := ""
-	for segment := range strings.SplitSeq(dir, "/") {
-		made = path.Join(made, segment)
-		err := t.root.Mkdir(made, 0o755)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
+// untilDone ends a long copy when its context is done.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(p []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(p)
+}
+
+// folders yields a, a/b and a/b/c for a/b/c.
+func folders(dir string) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for i := range len(dir) + 1 {
+			if (i == len(dir) || dir[i] == '/') && !yield(dir[:i]) {
+				return
+			}
+		}
+	}
+}
+
+// isFolder is false for what is absent or a file.
+func (t *Tree) isFolder(name string) (bool, error) {
+	info, err := t.root.Lstat(name)
+	if err != nil {
+		if isAbsent(err) {
+			err = nil
+		}
+		return false, err
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return false, fmt.Errorf("%s is a symbolic link, and those are not followed", name)
+	}
+	return info.IsDir(), nil
+}
+
+// hasFolders reports whether an entry's folders exist.
+func (t *Tree) hasFolders(dir string) (bool, error) {
+	for name := range folders(dir) {
+		if is, err := t.isFolder(name); err != nil || !is {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (t *Tree) makeFolders(dir string) error {
+	for name := range folders(dir) {
+		is, err := t.isFolder(name)
+		if err != nil {
 			return err
 		}
-		info, err := t.root.Lstat(made)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // vanished again: the caller's rename fails and it tries anew
+		if is {
+			continue
+		}
+		if err = t.root.Mkdir(name, 0o755); errors.Is(err, fs.ErrExist) {
+			err = t.fileForFolder(name)
 		}
 		if err != nil {
 			return err
 		}
-		if !info.IsDir() {
-			return fmt.Errorf("%s is in the way: it is not a folder", made)
-		}
 	}
 	return nil
 }
 
-// Remove removes the entry and the folders that become empty, up to the
-// owner's.
-func (t *Tree) Remove(ctx context.Context, slug, name string) error {
-	if err := t.displace(slug, name, true); err != nil {
-		return err
+// fileForFolder is for a file in the place of a folder. One of ours is the
+// business of its own path: its removal is under way. What is not ours goes
+// aside, and fs.ErrExist tells the caller to start again.
+func (t *Tree) fileForFolder(name string) error {
+	info, err := t.root.Lstat(name)
+	if err != nil || info.IsDir() {
+		return err // somebody else made the folder
 	}
-	entry := path.Join(slug, name)
-	if err := t.root.Remove(entry); err != nil && !gone(err) {
-		return err
-	}
-	for dir := path.Dir(entry); dir != slug && dir != "."; dir = path.Dir(dir) {
-		if err := t.root.Remove(dir); err != nil {
-			break // not empty
-		}
-	}
-	return nil
-}
-
-func gone(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || strings.Contains(err.Error(), "not a directory")
-}
-
-// displace moves what is not ours out of the way. Ours is a regular file that
-// shares its bytes with a blob, or is read-only as our copies are.
-func (t *Tree) displace(slug, name string, keepFolders bool) error {
-	entry := path.Join(slug, name)
-	info, err := t.root.Lstat(entry)
+	ours, err := t.ours(name, info)
 	if err != nil {
-		if gone(err) {
-			return nil
-		}
 		return err
 	}
-	switch {
-	case info.IsDir() && keepFolders:
-		return nil
-	case info.Mode().IsRegular() && (links(info) > 1 || info.Mode().Perm() == 0o444):
-		return nil
-	case info.IsDir() && t.root.Remove(entry) == nil:
-		return nil // it was empty
+	if ours {
+		return fmt.Errorf("%s is still a file and has to become a folder", name)
 	}
-	to := fmt.Sprintf("%s.%d", t.internal("displaced/"+entry), time.Now().UnixNano())
+	if err := t.moveAside(name, info); err != nil {
+		return err
+	}
+	return fs.ErrExist
+}
+
+// Remove removes the entry, and the folders that become empty up to the
+// owner's. A folder under the entry's name is not the entry: it stays.
+func (t *Tree) Remove(ctx context.Context, slug, name string) error {
+	entry, err := entryName(slug, name)
+	if err != nil {
+		return err
+	}
+	if err := t.remove(entry); err != nil && !isAbsent(err) {
+		return fmt.Errorf("stop showing %s: %w", entry, err)
+	}
+	return nil
+}
+
+func (t *Tree) remove(entry string) error {
+	// 1. The entry; what is not ours goes aside.
+	if there, err := t.hasFolders(path.Dir(entry)); err != nil || !there {
+		return err
+	}
+	info, err := t.root.Lstat(entry)
+	if err != nil || info.IsDir() {
+		return err
+	}
+	ours, err := t.ours(entry, info)
+	if err != nil {
+		return err
+	}
+	if ours {
+		err = t.root.Remove(entry)
+	} else {
+		err = t.moveAside(entry, info)
+	}
+	if err != nil {
+		return err
+	}
+	// 2. The folders. By now a neighbor may have pruned one and another put a
+	// file there, which must stay.
+	for dir := path.Dir(entry); strings.Contains(dir, "/"); dir = path.Dir(dir) {
+		if removeFolder(t.root, dir) != nil {
+			break // not empty, or somebody else was faster
+		}
+	}
+	return nil
+}
+
+// isAbsent: also below a file there is nothing.
+func isAbsent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
+
+// ours reports whether an entry can go without loss. A file with several names
+// can: it is our link, or a person has it elsewhere. With one name it can only
+// be our copy, which is read-only and lies where there can be no link; if it
+// can be linked now, we would have linked it, and it is a person's.
+func (t *Tree) ours(entry string, info fs.FileInfo) (bool, error) {
+	if !info.Mode().IsRegular() {
+		return false, nil
+	}
+	n, err := links(t.root, entry, info)
+	if err != nil || n > 1 {
+		return err == nil, err
+	}
+	if info.Mode().Perm()&0o222 != 0 {
+		return false, nil
+	}
+	tmp := temporary()
+	err = t.link(entry, tmp)
+	if cannotLink(err) {
+		return true, nil
+	}
+	if err == nil {
+		err = t.root.Remove(tmp)
+	}
+	return false, err
+}
+
+// moveAside moves what is not ours, described by info, out of the tree. If it
+// is no longer there it does nothing. An empty folder, which has nothing to
+// keep, is removed.
+func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
+	// Two paths may find the same file in their way. The second must not move
+	// what the first put in its place.
+	t.moving.Lock()
+	defer t.moving.Unlock()
+	now, err := t.root.Lstat(entry)
+	if err != nil || !os.SameFile(info, now) {
+		return err
+	}
+	if info.IsDir() && removeFolder(t.root, entry) == nil {
+		return nil
+	}
+	to := displacedName(entry, time.Now())
 	if err := t.root.MkdirAll(path.Dir(to), 0o700); err != nil {
 		return err
 	}
 	return t.root.Rename(entry, to)
 }
 
-// Matches reports whether the entry shows the blob: it is the same file, or a
-// copy of the same size.
-func (t *Tree) Matches(slug, name string, ref blob.Ref) (bool, error) {
-	info, err := t.root.Lstat(path.Join(slug, name))
-	if err != nil {
-		if gone(err) {
-			return false, nil
-		}
-		return false, err
-	}
-	of, err := t.source.Name(ref)
-	if err != nil {
-		return false, err
-	}
-	bytes, err := os.Lstat(of)
-	if err != nil {
-		return false, err
-	}
-	if os.SameFile(info, bytes) {
-		return true, nil
-	}
-	copied := info.Mode().IsRegular() && info.Mode().Perm() == 0o444 && links(info) == 1 &&
-		info.Size() == bytes.Size() && !info.ModTime().Before(bytes.ModTime())
-	return copied && links(bytes) == 1, nil
+// displacedName is where an entry is moved to. A name that becomes longer than
+// the 255 bytes of a file system loses its end.
+func displacedName(entry string, now time.Time) string {
+	suffix := fmt.Sprintf(".%d", now.UnixNano())
+	dir, base := path.Split(entry)
+	base = base[:min(len(base), 255-len(suffix))]
+	return displaced + "/" + dir + strings.ToValidUTF8(base, "") + suffix
 }
 
-// Walk calls fn for every entry that is not a folder.
+// Matches reports whether the entry shows the blob.
+func (t *Tree) Matches(slug, name string, ref blob.Ref) (bool, error) {
+	entry, err := entryName(slug, name)
+	if err != nil {
+		return false, err
+	}
+	same, err := t.matches(entry, ref)
+	if err != nil {
+		return false, fmt.Errorf("look at %s: %w", entry, err)
+	}
+	return same, nil
+}
+
+func (t *Tree) matches(entry string, ref blob.Ref) (bool, error) {
+	file, content, err := t.blob(ref)
+	if err != nil {
+		return false, err
+	}
+	if there, err := t.hasFolders(path.Dir(entry)); err != nil || !there {
+		return false, err
+	}
+	info, err := t.root.Lstat(entry)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return t.shows(entry, info, file, content)
+}
+
+// shows reports whether an entry is the blob's file, or a copy by size and
+// time. Times may differ by the two seconds to which FAT rounds.
+func (t *Tree) shows(entry string, info fs.FileInfo, file string, content fs.FileInfo) (bool, error) {
+	if os.SameFile(info, content) {
+		return true, nil
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o222 != 0 || info.Size() != content.Size() ||
+		info.ModTime().Sub(content.ModTime()).Abs() > 2*time.Second {
+		return false, nil
+	}
+	names, err := links(t.root, entry, info)
+	if err != nil {
+		return false, err
+	}
+	others, err := links(t.root, file, content)
+	return names == 1 && others == 1, err
+}
+
+// Walk calls fn for everything in the tree that is not a folder, in no order;
+// path is "" for what lies beside the owners' folders. An error of fn ends it.
 func (t *Tree) Walk(fn func(slug, path string, info fs.FileInfo) error) error {
-	return fs.WalkDir(t.root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
+	return t.walk(".", fn)
+}
+
+func (t *Tree) walk(dir string, fn func(slug, path string, info fs.FileInfo) error) error {
+	var inner []string
+	d, err := t.root.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return fmt.Errorf("walk the visible tree: %w", err)
+	}
+	defer d.Close()
+	// A page at a time: memory does not grow with the number of files.
+	for {
+		entries, end := d.ReadDir(1000)
+		for _, e := range entries {
+			name := path.Join(dir, e.Name())
+			if name == internal {
+				continue
+			}
+			if e.IsDir() {
+				inner = append(inner, name)
+				continue
+			}
+			info, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("walk the visible tree: %w", err)
+			}
+			slug, rest, _ := strings.Cut(name, "/")
+			if err := fn(slug, rest, info); err != nil {
+				return err
+			}
+		}
+		if end == io.EOF {
+			break
+		}
+		if end != nil {
+			return fmt.Errorf("walk the visible tree: %w", end)
+		}
+	}
+	d.Close() // before going down, so that depth does not cost descriptors
+	for _, name := range inner {
+		if err := t.walk(name, fn); err != nil {
 			return err
-		case name == internal:
-			return fs.SkipDir
-		case d.IsDir():
-			return nil
 		}
-		info, err := d.Info()
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		slug, rest, _ := strings.Cut(name, "/")
-		return fn(slug, rest, info)
-	})
+	}
+	return nil
 }

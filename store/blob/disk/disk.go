@@ -67,7 +67,7 @@ func Open(dir string) (*Store, error) {
 }
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.calls.calls.root.Close() }
+func (s *Store) Close() error { return s.calls.root.Close() }
 
 // name is the file of a blob, below the store's folder.
 func name(ref blob.Ref) (string, error) {
@@ -418,7 +418,10 @@ func (s *Store) Free(ctx context.Context) (int64, error) {
 // it. Its bytes must not be changed.
 func (s *Store) Name(ref blob.Ref) (string, error) {
 	file, err := name(ref)
-	return filepath.Join(s.dir, file), err
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(s.dir, file), nil
 }
 
 // wrap adds the operation and the seam's meaning to an error of the disk.

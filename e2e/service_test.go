@@ -1,0 +1,429 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestREADME runs the transcript of the README as it stands there.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "<!-- transcript -->")
+	text, _, found := strings.Cut(rest, "<!-- /transcript -->")
+	if !found {
+		t.Fatal("the README has no transcript")
+	}
+	dir := t.TempDir()
+	photo := make([]byte, 48213)
+	rand.Read(photo) //nolint:errcheck // never fails
+	if err := os.WriteFile(filepath.Join(dir, "photo.jpg"), photo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startBinary(t, plain, dir)
+	script := "set -e\n"
+	for line := range strings.Lines(text) {
+		command, ok := strings.CutPrefix(line, "$ ")
+		if !ok || strings.HasPrefix(command, "make run") {
+			continue
+		}
+		command = strings.ReplaceAll(command, "http://127.0.0.1:8000", s.url)
+		command = strings.ReplaceAll(command, "KEY=ups_...", "KEY="+s.key)
+		script += command
+	}
+	cmd := exec.Command("bash", "-c", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, script, out)
+	}
+	if !strings.Contains(string(out), `"path":"photo.jpg"`) || !strings.HasSuffix(string(out), "the same\n") {
+		t.Errorf("the transcript printed:\n%s", out)
+	}
+}
+
+// TestStarts follows a data folder through its starts and the commands of a
+// stopped service.
+func TestStarts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if out, code := command(t, dir, nil, "check"); code != 2 || !strings.Contains(out, "hint:") {
+		t.Errorf("check without data: exit %d\n%s", code, out)
+	}
+	s := start(t, dir)
+	if s.key == "" || !strings.Contains(s.signIn, "/login?code=") {
+		t.Fatalf("the first start prints no key or link:\n%s", s.log)
+	}
+	key := s.key
+	s.must(t, 201, "PUT", "/files/me/a.txt", strings.NewReader("hello"))
+
+	// A second process, and every offline command, says what to do.
+	if _, err := tryStart(t, program, dir); err == nil {
+		t.Error("a second server starts on the same data")
+	}
+	for _, args := range [][]string{{"check"}, {"sweep"}, {"keys", "list"}, {"serve"}} {
+		begin := time.Now()
+		out, code := command(t, dir, nil, args...)
+		if code == 0 || !strings.Contains(out, "another process") || !strings.Contains(out, "hint:") || time.Since(begin) > 15*time.Second {
+			t.Errorf("%v beside a server: exit %d after %s\n%s", args, code, time.Since(begin), out)
+		}
+	}
+	if out, code := command(t, dir, []string{"UPLOAD_ADDR=" + strings.TrimPrefix(s.url, "http://")}, "healthcheck"); code != 0 {
+		t.Errorf("healthcheck: exit %d\n%s", code, out)
+	}
+	if err := s.stop(); err != nil {
+		t.Fatalf("stop: %v", err)
+	}
+
+	// Stopped: check, a new key, revoke the old one.
+	if out, code := command(t, dir, nil, "check", "--content"); code != 0 {
+		t.Errorf("check: exit %d\n%s", code, out)
+	}
+	out, code := command(t, dir, nil, "keys", "new", "--name", "lost the first")
+	fresh := strings.TrimSpace(out)
+	if code != 0 || !regexp.MustCompile(`^ups_[0-9A-Za-z]{33}$`).MatchString(fresh) {
+		t.Fatalf("keys new: exit %d\n%s", code, out)
+	}
+	out, _ = command(t, dir, nil, "keys", "list")
+	id, _, _ := strings.Cut(out, " ")
+	if out, code := command(t, dir, nil, "keys", "revoke", id); code != 0 {
+		t.Errorf("keys revoke %s: exit %d\n%s", id, code, out)
+	}
+	s = start(t, dir)
+	if s.key != "" {
+		t.Error("the second start prints a key, too")
+	}
+	s.key = key
+	s.must(t, 401, "GET", "/files/me/a.txt", nil)
+	s.key = fresh
+	if a := s.must(t, 200, "GET", "/files/me/a.txt", nil); string(a.body) != "hello" {
+		t.Errorf("got %q", a.body)
+	}
+	s.must(t, 204, "DELETE", "/files/me/a.txt", nil)
+	if err := s.stop(); err != nil {
+		t.Fatalf("stop: %v", err)
+	}
+
+	// Damage is a finding.
+	blobs, err := filepath.Glob(filepath.Join(dir, "uploads/.upload-service/blobs/*/*"))
+	if err != nil || len(blobs) != 1 {
+		t.Fatalf("got blobs %q, %v", blobs, err)
+	}
+	if err := os.Remove(blobs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := command(t, dir, nil, "check"); code != 1 || !strings.Contains(out, "missing") {
+		t.Errorf("check of damaged data: exit %d\n%s", code, out)
+	}
+	if out, code := command(t, dir, []string{"UPLOAD_UNDO=0"}, "sweep", "--dry-run"); code != 0 {
+		t.Errorf("sweep: exit %d\n%s", code, out)
+	}
+}
+
+// dial opens a raw connection to the server.
+func (s *server) dial(t testing.TB) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(30 * time.Second)) //nolint:errcheck // a TCP connection has deadlines
+	return c
+}
+
+// TestInvariant7 sends refused requests whose bodies look like requests.
+func TestInvariant7(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	inner := "DELETE /files/me/victim HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + s.key + "\r\nContent-Length: 0\r\n\r\n"
+	s.must(t, 201, "PUT", "/files/me/victim", strings.NewReader("alive"))
+	refused := map[string]string{
+		"no credential": "PUT /files/me/x HTTP/1.1\r\nHost: localhost\r\n",
+		"bad name":      "PUT /files/me/a%00b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + s.key + "\r\n",
+		"no route":      "PUT /nowhere HTTP/1.1\r\nHost: localhost\r\n",
+		"no method":     "PUT /healthz HTTP/1.1\r\nHost: localhost\r\n",
+		"another host":  "PUT /files/me/x HTTP/1.1\r\nHost: evil.example\r\n",
+	}
+	var wg sync.WaitGroup
+	for name, head := range refused {
+		for _, padding := range []int{0, 8 << 10, 300 << 10} {
+			for _, chunked := range []bool{false, true} {
+				body := strings.Repeat("x", padding) + inner
+				request := head + fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)) + body
+				if chunked {
+					request = head + "Transfer-Encoding: chunked\r\n\r\n" + fmt.Sprintf("%x\r\n", len(body)) + body + "\r\n0\r\n\r\n"
+				}
+				c := s.dial(t)
+				wg.Go(func() {
+					io.WriteString(c, request) //nolint:errcheck // the server may close early
+				})
+				wg.Go(func() {
+					c.SetReadDeadline(time.Now().Add(2 * time.Second)) //nolint:errcheck // as in dial
+					got, _ := io.ReadAll(c)
+					if n := bytes.Count(got, []byte("HTTP/1.1 ")); n != 1 || bytes.Contains(got, []byte("HTTP/1.1 2")) {
+						t.Errorf("%s, padding %d, chunked %v: %d answers: %.200q", name, padding, chunked, n, got)
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	s.must(t, 200, "GET", "/files/me/victim", nil)
+}
+
+// TestInvariant8 cuts bodies short in every way in.
+func TestInvariant8(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	auth := "Host: localhost\r\nAuthorization: Bearer " + s.key + "\r\n"
+	rest := strings.Repeat("x", 20_000)
+	content := base64.StdEncoding.EncodeToString([]byte(rest))
+	requests := map[string]string{
+		"declared":        "PUT /files/me/cut HTTP/1.1\r\n" + auth + "Content-Length: 50000\r\n\r\n" + rest,
+		"declared, small": "PUT /files/me/cut HTTP/1.1\r\n" + auth + "Content-Length: 50\r\n\r\nxxx",
+		"last chunk":      "PUT /files/me/cut HTTP/1.1\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + rest + "\r\n",
+		"final line":      "PUT /files/me/cut HTTP/1.1\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n4e20\r\n" + rest + "\r\n0\r\n",
+		"inside a chunk":  "PUT /files/me/cut HTTP/1.1\r\n" + auth + "Transfer-Encoding: chunked\r\n\r\n4e21\r\n" + rest,
+		"JSON":            "PUT /api/upload HTTP/1.1\r\n" + auth + "Content-Length: 90000\r\n\r\n" + `[{"filename":"cut","content":"` + content + `"}]`,
+		"form": "POST /upload HTTP/1.1\r\n" + auth + "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 90000\r\n\r\n" +
+			"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"cut\"\r\n\r\n" + rest + "\r\n--b--\r\n",
+		"temporary": "POST /api/v1/uploads HTTP/1.1\r\n" + auth + "Content-Length: 50000\r\n\r\n" + rest,
+	}
+	for name, request := range requests {
+		c := s.dial(t)
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Fatal(err)
+		}
+		c.(*net.TCPConn).CloseWrite() //nolint:errcheck // the read below tells
+		got, _ := io.ReadAll(c)
+		if bytes.Contains(got, []byte("HTTP/1.1 2")) {
+			t.Errorf("%s: stored: %.200q", name, got)
+		}
+		c.Close()
+	}
+	s.must(t, 404, "GET", "/files/me/cut", nil)
+	if a := s.must(t, 200, "GET", "/api/v1/uploads", nil); !bytes.Contains(a.body, []byte(`"uploads":[]`)) {
+		t.Errorf("an upload is left: %s", a.body)
+	}
+	eventually(t, "nothing is left of cut uploads", func() bool {
+		blobs, _ := filepath.Glob(filepath.Join(dir, "uploads/.upload-service/blobs/*/*"))
+		return len(blobs) == 0
+	})
+}
+
+// TestIdle stalls in the middle of a body and of a download: the stalled
+// transfer is cut, the moving one is not.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir(), "UPLOAD_IDLE_TIMEOUT=600ms")
+	head := "PUT /files/me/slow HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + s.key + "\r\nContent-Length: 10000\r\n\r\n" + strings.Repeat("x", 9000)
+
+	stalled := s.dial(t)
+	io.WriteString(stalled, head) //nolint:errcheck // the read below tells
+	got, _ := io.ReadAll(stalled)
+	if !bytes.HasPrefix(got, []byte("HTTP/1.1 408 ")) {
+		t.Errorf("a stalled upload got %.200q", got)
+	}
+
+	moving := s.dial(t)
+	io.WriteString(moving, head) //nolint:errcheck // the read below tells
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for range 10 { // 2 s in all: more than three idle times
+		<-tick.C
+		if _, err := io.WriteString(moving, strings.Repeat("x", 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(moving), nil)
+	if err != nil || answer.StatusCode != 201 {
+		t.Errorf("a moving upload got %v, %v", answer, err)
+	}
+}
+
+// TestShutdown stops the server in the middle of an upload: it is finished,
+// nobody else gets in, and the process ends at once behind it.
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	idle := s.dial(t) // a connection without a request does not hold it up
+	r, w := io.Pipe()
+	uploaded := make(chan error, 1)
+	go func() {
+		a, err := s.do("PUT", "/files/me/f", r)
+		if err == nil && a.status != 201 {
+			err = fmt.Errorf("got %d %s", a.status, a.body)
+		}
+		uploaded <- err
+	}()
+	w.Write(make([]byte, 100_000)) //nolint:errcheck // the answer tells
+	s.must(t, 200, "GET", "/readyz", nil)
+	s.cmd.Process.Signal(os.Interrupt) //nolint:errcheck // it runs
+	eventually(t, "the listener closes", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	if _, err := io.ReadAll(idle); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("an idle connection: %v", err)
+	}
+	w.Write(make([]byte, 100_000)) //nolint:errcheck // the answer tells
+	w.Close()
+	if err := <-uploaded; err != nil {
+		t.Errorf("the running upload: %v", err)
+	}
+	drained := time.Now()
+	<-s.done
+	if s.err != nil {
+		t.Errorf("exit: %v", s.err)
+	}
+	if took := time.Since(drained); took > 3*time.Second { // with the race detector
+		t.Errorf("ended %s after the last request", took)
+	}
+}
+
+// TestShutdownCutsOff ends a server whose client never finishes.
+func TestShutdownCutsOff(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, "UPLOAD_SHUTDOWN_GRACE=300ms")
+	c := s.dial(t)
+	io.WriteString(c, "PUT /files/me/f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+s.key+"\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 50_000)) //nolint:errcheck // it never ends
+	eventually(t, "the upload runs", func() bool {
+		blobs, _ := filepath.Glob(filepath.Join(dir, "uploads/.upload-service/blobs/*/*"))
+		return len(blobs) == 1
+	})
+	if err := s.stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if out, code := command(t, dir, nil, "check"); code != 0 {
+		t.Errorf("check: exit %d\n%s", code, out)
+	}
+}
+
+// TestInvariant5 watches the memory of the released binary: eight uploads at
+// once, a JSON body with one large content, chunked bodies, downloads and idle
+// connections.
+func TestInvariant5(t *testing.T) {
+	s := startBinary(t, plain, t.TempDir(), "UPLOAD_OWNER_QUOTA=none")
+	peak := watchMemory(t, s.cmd.Process.Pid)
+	const size = 96 << 20
+
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			body := io.Reader(io.LimitReader(zeros{}, size))
+			if i%2 == 0 {
+				body = io.MultiReader(body) // chunked
+			}
+			req, err := http.NewRequest("PUT", fmt.Sprintf("%s/files/me/big%d", s.url, i), body)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if i%2 == 1 {
+				req.ContentLength = size
+			}
+			req.Header.Set("Authorization", "Bearer "+s.key)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			if res.StatusCode != 201 {
+				t.Errorf("upload %d: %s", i, res.Status)
+			}
+		})
+	}
+	wg.Wait()
+	uploads := peak.Load()
+
+	json := io.MultiReader(strings.NewReader(`[{"filename":"json","content":"`), io.LimitReader(letters{}, 256<<20), strings.NewReader(`"}]`))
+	s.must(t, 200, "PUT", "/api/upload", json)
+	var conns []net.Conn
+	for range 500 {
+		c := s.dial(t)
+		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") //nolint:errcheck // only to have been served
+		conns = append(conns, c)
+	}
+	for _, c := range conns {
+		c.Read(make([]byte, 1)) //nolint:errcheck // only to have been served
+	}
+	t.Logf("peak of anonymous memory: %d MiB for 8 uploads of %d MiB at once, %d MiB at the end", uploads>>20, size>>20, peak.Load()>>20)
+	if peak.Load() > 64<<20 {
+		t.Errorf("the server took %d MiB", peak.Load()>>20)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+type letters struct{}
+
+func (letters) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'A'
+	}
+	return len(p), nil
+}
+
+// watchMemory follows RssAnon, the memory that is not a cache of files, until
+// the test ends.
+func watchMemory(t *testing.T, pid int) *atomic.Int64 {
+	t.Helper()
+	var peak atomic.Int64
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if err != nil {
+				return
+			}
+			for line := range strings.Lines(string(status)) {
+				if value, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+					kb, _ := strconv.ParseInt(strings.Fields(value)[0], 10, 64)
+					peak.Store(max(peak.Load(), kb<<10))
+				}
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-done })
+	return &peak
+}
