@@ -265,7 +265,7 @@ func TestDefect08_AmbiguousFramingIsRefused(t *testing.T) {
 			t.Parallel()
 			w := start(t, patient())
 			c := w.dial()
-			c.send(test.request + "hello" + pwned)
+			c.send(test.request + "5\r\nhello\r\n0\r\n\r\n" + pwned)
 			c.want(400)
 			c.wantEnd()
 			wantNotStored(t, w)

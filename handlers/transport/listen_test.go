@@ -132,7 +132,10 @@ func TestTLSEndWithTheLastChunk(t *testing.T) {
 	c.wantAlive()
 	together.hold = true
 	c.send(put("/sink", chunked) + "5\r\nhello\r\n0\r\n\r\n")
-	c.endSending()
+	c.endSending() // which also ends writing to raw, by a deadline
+	if err := raw.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := raw.Write(together.held); err != nil {
 		t.Fatal(err)
 	}

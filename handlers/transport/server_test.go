@@ -205,16 +205,22 @@ func TestShutdownWithoutRequestsIsQuick(t *testing.T) {
 	}
 }
 
-func TestShutdownWaitsForAnswersBeingRead(t *testing.T) {
+func TestShutdownWaitsForLingering(t *testing.T) {
 	t.Parallel()
 	w := start(t, patient())
 	c := w.dial()
-	c.send(put("/sink", "Authorization: none", length(1<<20)))
-	soon(t, "the answer is written", func() bool { return w.srv.Running() == 0 })
+	c.send(put("/sink", "Authorization: none", length(1<<20)) + strings.Repeat("x", 9<<10))
+	c.want(401)
+	soon(t, "the request ends", func() bool { return w.srv.Running() == 0 })
 	ended := make(chan error, 1)
 	go func() { ended <- w.srv.Shutdown(t.Context()) }()
-	c.send(strings.Repeat("x", 1<<20))
-	c.want(401)
+	c.wantEnd()
+	c.send(strings.Repeat("x", 256<<10))
+	select {
+	case err := <-ended:
+		t.Errorf("ended beside a client that still sends: %v", err)
+	default:
+	}
 	c.Close()
 	if err := <-ended; err != nil {
 		t.Errorf("got %v, want no error", err)

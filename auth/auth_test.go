@@ -1,0 +1,560 @@
+package auth_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"upload-service/auth"
+	"upload-service/store"
+	"upload-service/store/blob/disk"
+	"upload-service/store/kv"
+	"upload-service/store/kv/bolt"
+	"upload-service/store/kv/kvtest"
+	"upload-service/store/lock"
+)
+
+const appID, appSecret = "Iv1.app", "app-secret"
+
+// gitHub is a stand-in that answers as GitHub does. Tokens name their owner
+// and kind: "ghp_alice", "gho_alice" (made for our app), "gho_other-alice"
+// (made for another one).
+type gitHub struct {
+	*httptest.Server
+	mu      sync.Mutex
+	ids     map[string]int64
+	orgs    map[string][]string
+	asked   atomic.Int64
+	trouble func(w http.ResponseWriter, r *http.Request) bool // answers instead, if it returns true
+}
+
+func newGitHub(t *testing.T) *gitHub {
+	g := &gitHub{ids: map[string]int64{"alice": 1, "bob": 2}, orgs: map[string][]string{"alice": {"acme"}}}
+	g.Server = httptest.NewServer(http.HandlerFunc(g.serve))
+	t.Cleanup(g.Close)
+	return g
+}
+
+func (g *gitHub) serve(w http.ResponseWriter, r *http.Request) {
+	g.asked.Add(1)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.trouble != nil && g.trouble(w, r) {
+		return
+	}
+	login := func(token string) string {
+		_, name, _ := strings.Cut(token, "_")
+		return strings.TrimPrefix(strings.TrimPrefix(name, "pat_"), "other-")
+	}
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	switch {
+	case r.Method == "GET" && r.URL.Path == "/user" && g.ids[login(token)] != 0:
+		fmt.Fprintf(w, `{"id":%d,"login":%q}`, g.ids[login(token)], login(token))
+	case r.Method == "GET" && r.URL.Path == "/user/orgs" && g.ids[login(token)] != 0:
+		if strings.HasPrefix(token, "github_pat_") {
+			w.WriteHeader(http.StatusForbidden) // no scope for it
+			return
+		}
+		page := g.orgs[login(token)]
+		from := 0
+		fmt.Sscan(r.URL.Query().Get("page"), &from)
+		lo := min(len(page), (from-1)*100)
+		list := []map[string]string{}
+		for _, org := range page[lo:min(len(page), lo+100)] {
+			list = append(list, map[string]string{"login": org})
+		}
+		json.NewEncoder(w).Encode(list)
+	case r.Method == "POST" && r.URL.Path == "/applications/"+appID+"/token":
+		id, secret, _ := r.BasicAuth()
+		if id != appID || secret != appSecret {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		var req struct {
+			Token string `json:"access_token"`
+		}
+		b, _ := io.ReadAll(r.Body)
+		json.Unmarshal(b, &req)
+		name := login(req.Token)
+		if strings.Contains(req.Token, "other-") || !strings.HasPrefix(req.Token, "gho_") || g.ids[name] == 0 {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		fmt.Fprintf(w, `{"user":{"id":%d,"login":%q},"app":{"client_id":%q}}`, g.ids[name], name, appID)
+	default:
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+}
+
+func (g *gitHub) set(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+// world is a real store below the service, with a clock of the test's own.
+type world struct {
+	*auth.Service
+	t      *testing.T
+	github *gitHub
+	kv     kv.Store
+	store  *store.Store
+	mu     sync.Mutex
+	now    time.Time
+	cfg    auth.Config
+}
+
+func newWorld(t *testing.T, change func(*auth.Config)) *world {
+	t.Helper()
+	w := &world{t: t, github: newGitHub(t), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	dir := t.TempDir()
+	blobs, err := disk.Open(filepath.Join(dir, ".upload-service", "blobs"))
+	w.ok(err)
+	db, err := bolt.Open(filepath.Join(dir, ".upload-service", "meta.db"), bolt.Options{})
+	w.ok(err)
+	locks, err := lock.Open(filepath.Join(dir, ".upload-service", "locks"))
+	w.ok(err)
+	w.kv = kvtest.Twice(db)
+	w.store, err = store.Open(t.Context(), store.Options{
+		KV: w.kv, Blobs: blobs, Locks: locks, TemporaryTTL: time.Hour, Now: w.clock, Log: slog.New(slog.DiscardHandler),
+	})
+	w.ok(err)
+	t.Cleanup(func() {
+		w.ok(w.store.Close(context.Background()))
+		w.ok(db.Close())
+	})
+	w.restart(change)
+	return w
+}
+
+// restart makes a new service on the same data, with other settings.
+func (w *world) restart(change func(*auth.Config)) {
+	w.cfg = auth.Config{
+		ClientID: appID, ClientSecret: appSecret, GitHubAPIURL: w.github.URL, Policy: auth.PolicyPAT, Now: w.clock,
+	}
+	if change != nil {
+		change(&w.cfg)
+	}
+	w.Service = auth.New(w.cfg, w.kv, w.store)
+}
+
+func (w *world) clock() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+func (w *world) advance(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = w.now.Add(d)
+}
+
+func (w *world) ok(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) wantCode(err error, want store.Code, what string) {
+	w.t.Helper()
+	if got := store.CodeOf(err); got != want {
+		w.t.Fatalf("%s: got %q (%v), want %q", what, got, err, want)
+	}
+}
+
+func (w *world) bearer(token string) (auth.Principal, error) {
+	return w.Bearer(w.t.Context(), token)
+}
+
+func (w *world) must(token string) auth.Principal {
+	w.t.Helper()
+	p, err := w.bearer(token)
+	w.ok(err)
+	return p
+}
+
+func TestPolicies(t *testing.T) {
+	t.Parallel()
+	const yes, no = store.Code(""), store.CodeUnauthenticated
+	for _, row := range []struct {
+		token         string
+		app, pat, any store.Code
+	}{
+		{"gho_alice", yes, yes, yes},
+		{"gho_other-alice", no, no, yes}, // the confused deputy
+		{"ghp_alice", no, yes, yes},
+		{"github_pat_alice", no, yes, yes},
+		{"ghs_alice", no, no, no},
+		{"ghr_alice", no, no, no},
+		{"upg_alice", no, no, no},
+		{"gho_nobody", no, no, no},
+		{"ghp_nobody", no, no, no},
+		{"anything", no, no, no},
+		{"", no, no, no},
+		{"ghp_alice\r\nX: y", no, no, no},
+		{strings.Repeat("x", 5000), no, no, no},
+	} {
+		for policy, want := range map[auth.Policy]store.Code{auth.PolicyApp: row.app, auth.PolicyPAT: row.pat, auth.PolicyAny: row.any} {
+			w := newWorld(t, func(c *auth.Config) { c.Policy = policy })
+			p, err := w.bearer(row.token)
+			if got := store.CodeOf(err); got != want {
+				t.Errorf("policy %s, token %.20q: got %q, want %q", policy, row.token, got, want)
+			}
+			if err == nil && (p.Owner.ID != "github:1" || !p.Can(auth.Write) || p.Can(auth.Admin)) {
+				t.Errorf("policy %s, token %q: got %+v", policy, row.token, p)
+			}
+			if err != nil && row.token != "" && strings.Contains(err.Error(), row.token) {
+				t.Errorf("the error tells the token: %v", err)
+			}
+		}
+	}
+}
+
+func TestGitHubInTrouble(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]func(w http.ResponseWriter, r *http.Request) bool{
+		"down": func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true },
+		"limit": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("X-RateLimit-Remaining", "0")
+			w.Header().Set("X-RateLimit-Reset", "1767323105")
+			w.WriteHeader(403)
+			return true
+		},
+		"secondary limit": func(w http.ResponseWriter, _ *http.Request) bool {
+			w.Header().Set("Retry-After", "60")
+			w.WriteHeader(403)
+			return true
+		},
+		"too many":   func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(429); return true },
+		"rubbish":    func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "<html>"); return true },
+		"no account": func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "{}"); return true },
+		"endless":    func(w http.ResponseWriter, _ *http.Request) bool { io.CopyN(w, endless{}, 8<<20); return true },
+		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(w, r, "http://127.0.0.1:1/steal", http.StatusFound)
+			return true
+		},
+		"cut": func(w http.ResponseWriter, _ *http.Request) bool { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			w.github.set(func() { w.github.trouble = trouble })
+			_, err := w.bearer("ghp_alice")
+			w.wantCode(err, store.CodeUnavailable, name) // never 401
+			w.github.set(func() { w.github.trouble = nil })
+			w.must("ghp_alice") // and never remembered
+		})
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+func TestTokensAreAskedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			ctx, cancel := context.WithCancel(context.Background())
+			if i == 0 {
+				cancel() // one who gives up does not spoil it for the others
+			}
+			defer cancel()
+			_, err := w.Bearer(ctx, "ghp_alice")
+			if err != nil && i != 0 {
+				t.Errorf("caller %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	w.must("ghp_alice")
+	for range 5 {
+		_, err := w.bearer("ghp_nobody")
+		w.wantCode(err, store.CodeUnauthenticated, "a bad token")
+	}
+	if n := w.github.asked.Load(); n != 2 {
+		t.Errorf("GitHub was asked %d times, want once for each token", n)
+	}
+}
+
+func TestAllowLists(t *testing.T) {
+	t.Parallel()
+	const yes, no = store.Code(""), store.CodeForbidden
+	for _, row := range []struct {
+		name        string
+		restricted  bool
+		users, orgs []string
+		token       string
+		want        store.Code
+	}{
+		{"no list", false, nil, nil, "ghp_bob", yes},
+		{"an empty list", true, nil, nil, "ghp_alice", no},
+		{"by login, any case", true, []string{"ALICE"}, nil, "ghp_alice", yes},
+		{"by id", true, []string{"github:2"}, nil, "ghp_bob", yes},
+		{"another", true, []string{"alice"}, nil, "ghp_bob", no},
+		{"by organisation", true, nil, []string{"ACME"}, "ghp_alice", yes},
+		{"another organisation", true, nil, []string{"acme"}, "ghp_bob", no},
+		{"the token may not tell", true, nil, []string{"acme"}, "github_pat_alice", no},
+		{"either suffices", true, []string{"bob"}, []string{"acme"}, "ghp_bob", yes},
+	} {
+		w := newWorld(t, func(c *auth.Config) {
+			c.Restricted, c.AllowedUsers, c.AllowedOrgs = row.restricted, row.users, row.orgs
+		})
+		_, err := w.bearer(row.token)
+		if got := store.CodeOf(err); got != row.want {
+			t.Errorf("%s: got %q (%v), want %q", row.name, got, err, row.want)
+		}
+	}
+
+	// The organisation may be far down the list.
+	w := newWorld(t, func(c *auth.Config) { c.Restricted, c.AllowedOrgs = true, []string{"last"} })
+	w.github.set(func() {
+		for i := range 250 {
+			w.github.orgs["bob"] = append(w.github.orgs["bob"], fmt.Sprintf("org%d", i))
+		}
+		w.github.orgs["bob"] = append(w.github.orgs["bob"], "last")
+	})
+	w.must("ghp_bob")
+}
+
+// TestLoginsArePinned gives a login on the lists to another account.
+func TestLoginsArePinned(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) {
+		c.Restricted, c.AllowedUsers, c.Admins = true, []string{"alice"}, []string{"alice"}
+	})
+	if p := w.must("ghp_alice"); !p.Can(auth.Admin) {
+		t.Error("alice is no admin")
+	}
+	w.github.set(func() { w.github.ids["alice"] = 99 })
+	w.restart(func(c *auth.Config) {
+		c.Restricted, c.AllowedUsers, c.Admins = true, []string{"alice"}, []string{"alice"}
+	})
+	_, err := w.bearer("ghp_alice")
+	w.wantCode(err, store.CodeForbidden, "who took the login over")
+	w.restart(func(c *auth.Config) {
+		c.Restricted, c.AllowedUsers, c.Admins = true, []string{"github:99"}, []string{"alice"}
+	})
+	if p := w.must("ghp_alice"); p.Can(auth.Admin) {
+		t.Error("who took the login over is an admin")
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.Admins = []string{"alice"} })
+	ctx := t.Context()
+	alice, bob := w.must("ghp_alice"), w.must("ghp_bob")
+
+	_, _, err := w.NewKey(ctx, bob, auth.KeySpec{Scopes: auth.Scopes{auth.Admin}})
+	w.wantCode(err, store.CodeForbidden, "more than the minter has")
+	first, secret, err := w.NewKey(ctx, alice, auth.KeySpec{Name: "ci", Scopes: auth.Scopes{auth.Admin, auth.Read, auth.Write}})
+	w.ok(err)
+	p := w.must(secret)
+	if p.Owner.ID != "github:1" || p.KeyID != first.ID || !p.Can(auth.Admin) || p.Can(auth.Delete) {
+		t.Errorf("got %+v", p)
+	}
+	_, _, err = w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Delete}})
+	w.wantCode(err, store.CodeForbidden, "more than the minting key has")
+	_, child, err := w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Admin, auth.Read}})
+	w.ok(err)
+	_, grandchild, err := w.NewKey(ctx, w.must(child), auth.KeySpec{Scopes: auth.Scopes{auth.Read}, ExpiresIn: time.Hour})
+	w.ok(err)
+	w.must(grandchild)
+
+	// A changed character is not looked up, and a wrong secret is not found.
+	for _, bad := range []string{secret[:len(secret)-1] + "x", secret + "0", "ups_", "ups_" + strings.Repeat("0", 33)} {
+		_, err := w.bearer(bad)
+		w.wantCode(err, store.CodeUnauthenticated, bad)
+	}
+
+	// What the owner loses, the keys lose.
+	w.restart(nil)
+	if w.must(child).Can(auth.Admin) {
+		t.Error("a key of a demoted admin is an admin's")
+	}
+	w.restart(func(c *auth.Config) { c.Restricted, c.AllowedUsers = true, []string{"bob"} })
+	_, err = w.bearer(secret)
+	w.wantCode(err, store.CodeForbidden, "a key of somebody struck off the list")
+	w.restart(nil)
+
+	w.advance(2 * time.Hour)
+	_, err = w.bearer(grandchild)
+	w.wantCode(err, store.CodeUnauthenticated, "an expired key")
+	w.must(child)
+
+	// Listing, and revoking only one's own.
+	list, err := w.ListKeys(ctx, "github:1")
+	w.ok(err)
+	if len(list) != 3 || list[0].ID != first.ID || list[0].LastUsedAt.IsZero() {
+		t.Errorf("got %+v", list)
+	}
+	if other, err := w.ListKeys(ctx, "github:2"); err != nil || len(other) != 0 {
+		t.Errorf("bob has %v, %v", other, err)
+	}
+	w.wantCode(w.RevokeKey(ctx, "github:2", first.ID), store.CodeNotFound, "revoke somebody else's")
+	w.ok(w.RevokeKey(ctx, "github:1", first.ID))
+	w.wantCode(w.RevokeKey(ctx, "github:1", first.ID), store.CodeNotFound, "revoke again")
+	for name, s := range map[string]string{"revoked": secret, "made by a revoked key": child} {
+		_, err := w.bearer(s)
+		w.wantCode(err, store.CodeUnauthenticated, name)
+	}
+}
+
+func TestKeyLimits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	p := w.must("ghp_alice")
+	_, _, err := w.NewKey(ctx, p, auth.KeySpec{Name: strings.Repeat("x", 101)})
+	w.wantCode(err, store.CodeInvalid, "a long name")
+	for i := 0; ; i++ {
+		_, secret, err := w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Read}})
+		if err != nil {
+			w.wantCode(err, store.CodeConflict, "a long chain of keys")
+			break
+		}
+		if i > 20 {
+			t.Fatal("keys make keys without end")
+		}
+		p = w.must(secret)
+	}
+	p = w.must("ghp_bob")
+	for i := range 101 {
+		_, _, err := w.NewKey(ctx, p, auth.KeySpec{})
+		if i < 100 {
+			w.ok(err)
+		} else {
+			w.wantCode(err, store.CodeConflict, "the 101st key")
+		}
+	}
+}
+
+func TestSessions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	w.must("ghp_alice")
+	first, err := w.NewSession(ctx, "github:1")
+	w.ok(err)
+	second, err := w.NewSession(ctx, "github:1")
+	w.ok(err)
+	p, err := w.Session(ctx, first)
+	w.ok(err)
+	if p.Owner.ID != "github:1" || !p.Can(auth.Delete) {
+		t.Errorf("got %+v", p)
+	}
+	_, err = w.Session(ctx, "made up")
+	w.wantCode(err, store.CodeUnauthenticated, "a made-up id")
+
+	for range 4 { // use keeps it alive
+		w.advance(20 * 24 * time.Hour)
+		_, err = w.Session(ctx, first)
+		w.ok(err)
+	}
+	_, err = w.Session(ctx, second)
+	w.wantCode(err, store.CodeUnauthenticated, "a session that was not used")
+	if n, err := w.Sweep(ctx); err != nil || n != 1 {
+		t.Errorf("swept %d, %v, want 1", n, err)
+	}
+	if n, err := w.Sweep(ctx); err != nil || n != 0 {
+		t.Errorf("swept %d more, %v", n, err)
+	}
+	w.ok(w.EndSession(ctx, first))
+	w.ok(w.EndSession(ctx, first))
+	_, err = w.Session(ctx, first)
+	w.wantCode(err, store.CodeUnauthenticated, "after sign-out")
+
+	var ids []string
+	for range 3 {
+		id, err := w.NewSession(ctx, "github:1")
+		w.ok(err)
+		ids = append(ids, id)
+	}
+	w.ok(w.EndAllSessions(ctx, "github:1"))
+	for _, id := range ids {
+		_, err := w.Session(ctx, id)
+		w.wantCode(err, store.CodeUnauthenticated, "after sign-out everywhere")
+	}
+}
+
+func TestSignInCode(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.Local = true })
+	ctx := t.Context()
+	_, err := w.store.EnsureOwner(ctx, store.LocalOwner, "local")
+	w.ok(err)
+	old, err := w.NewSignInCode(ctx)
+	w.ok(err)
+	code, err := w.NewSignInCode(ctx)
+	w.ok(err)
+	w.wantCode(w.CheckSignInCode(ctx, old), store.CodeUnauthenticated, "the code of an earlier start")
+	w.ok(w.CheckSignInCode(ctx, code))
+	var wg sync.WaitGroup
+	var redeemed atomic.Int64
+	for range 10 {
+		wg.Go(func() {
+			if id, err := w.RedeemSignInCode(ctx, code); err == nil {
+				redeemed.Add(1)
+				if p, err := w.Session(ctx, id); err != nil || p.Owner.ID != store.LocalOwner || !p.Can(auth.Admin) {
+					t.Errorf("got %+v, %v", p, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if redeemed.Load() != 1 {
+		t.Errorf("the code worked %d times", redeemed.Load())
+	}
+	late, err := w.NewSignInCode(ctx)
+	w.ok(err)
+	w.advance(10 * time.Minute)
+	w.wantCode(w.CheckSignInCode(ctx, late), store.CodeUnauthenticated, "a late code")
+	_, err = w.bearer("ghp_alice")
+	w.wantCode(err, store.CodeUnauthenticated, "a GitHub token in local mode")
+}
+
+func TestCheckOrigin(t *testing.T) {
+	t.Parallel()
+	const own = "https://files.example"
+	for _, row := range []struct {
+		site, origin string
+		ok           bool
+	}{
+		{"same-origin", "", true},
+		{"none", "", true},
+		{"", own, true},
+		{"", "https://FILES.example", true},
+		{"", "", true}, // not a browser
+		{"same-site", "", false},
+		{"cross-site", "", false},
+		{"cross-site", "https://evil.example", false},
+		{"", "https://evil.example", false},
+		{"", "http://files.example", false},
+		{"", "https://files.example:444", false},
+		{"", "null", false},
+	} {
+		if err := auth.CheckOrigin(own, row.site, row.origin); (err == nil) != row.ok {
+			t.Errorf("site %q origin %q: %v", row.site, row.origin, err)
+		}
+	}
+}
