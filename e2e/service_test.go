@@ -427,3 +427,56 @@ func watchMemory(t *testing.T, pid int) *atomic.Int64 {
 	t.Cleanup(func() { close(stop); <-done })
 	return &peak
 }
+
+// TestInvariant1 kills the server right behind each acknowledgement, by every
+// way in: what was acknowledged is there, with the bytes that were answered.
+// TestCrash does the same under load, at every step.
+func TestInvariant1(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	key := s.key
+	content := strings.Repeat("content", 20_000)
+	sum := hexSum([]byte(content))
+	form := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"form\"\r\n\r\n" + content + "\r\n--b--\r\n"
+	multipart := []string{"Content-Type", "multipart/form-data; boundary=b"}
+	legacy := func(name string) string {
+		return `[{"filename":"` + name + `","content":"` + base64.StdEncoding.EncodeToString([]byte(content)) + `"}]`
+	}
+	token := ""
+	for _, step := range []struct {
+		method, path, body string
+		headers            []string
+		status             int
+		stored             string // "" for a temporary upload
+	}{
+		{"PUT", "/files/me/put", content, nil, 201, "put"},
+		{"PUT", "/api/upload", legacy("legacy"), nil, 200, "legacy"},
+		{"POST", "/upload", form, multipart, 303, "form"},
+		{"POST", "/api/v1/uploads?filename=raw", content, nil, 201, ""},
+		{"POST", "/api/v1/uploads/<token>/persist", "{}", nil, 201, "raw"},
+		{"POST", "/api/v1/uploads", form, multipart, 201, ""},
+		{"PUT", "/api/upload_temporary", legacy("temporary"), nil, 200, ""},
+		{"POST", "/api/v1/persist", `{"tokens":["<token>"]}`, nil, 201, "temporary"},
+	} {
+		fill := strings.NewReplacer("<token>", token)
+		a := s.must(t, step.status, step.method, fill.Replace(step.path), strings.NewReader(fill.Replace(step.body)), step.headers...)
+		s.kill()
+		if step.status != 303 && !bytes.Contains(a.body, []byte(sum)) {
+			t.Errorf("%s %s: the answer does not have the digest: %s", step.method, step.path, a.body)
+		}
+		s = start(t, dir)
+		s.key = key
+		if step.stored == "" {
+			var u struct{ Token string }
+			a.json(t, &u)
+			token = u.Token
+			a = s.must(t, 200, "GET", "/api/v1/uploads/"+token+"/content", nil)
+		} else {
+			a = s.must(t, 200, "GET", "/files/me/"+step.stored, nil)
+		}
+		if got := hexSum(a.body); got != sum {
+			t.Errorf("%s %s: after the kill the bytes hash to %s, want %s", step.method, step.path, got, sum)
+		}
+	}
+}

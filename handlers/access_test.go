@@ -41,7 +41,7 @@ func TestInvariant6(t *testing.T) {
 	}
 	rows := []row{
 		{"GET", "/", "", none, 200, 200, 200},
-		{"POST", "/upload", "<form>", "write", 200, 200, 200},
+		{"POST", "/upload", "<form>", "write", 303, 303, 303},
 		{"GET", "/login", "", none, 200, 200, 200},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
 		{"GET", "/logout", "", none, 200, 200, 200},

@@ -20,7 +20,16 @@ func (s *Server) checkIngest(c *fiber.Ctx) error {
 	if err := plainBody(c); err != nil {
 		return err
 	}
-	return s.store.Admissible(c.UserContext(), principal(c).Owner.ID, s.spec(c))
+	return s.admissible(c, s.spec(c))
+}
+
+// admissible tells a client that waits for "100 Continue" what the store would
+// refuse. Any other request asks the store with the same words a moment later.
+func (s *Server) admissible(c *fiber.Ctx, spec store.Spec) error {
+	if !transport.Waiting(c) {
+		return nil
+	}
+	return s.store.Admissible(c.UserContext(), principal(c).Owner.ID, spec)
 }
 
 // spec is what the head of a request says about the size of its contents. Of

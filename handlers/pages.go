@@ -85,13 +85,10 @@ func seeFolder(c *fiber.Ctx, folder string) error {
 }
 
 // uploaded answers the form of the page: an HTMX request gets the new rows,
-// a program the files, a browser goes back to the folder.
+// everybody else is sent back to the folder.
 func (s *Server) uploaded(c *fiber.Ctx, folder string, files []store.File) error {
 	slug := principal(c).Owner.Slug
 	if c.Get("HX-Request") != "true" {
-		if !wantsHTML(c) {
-			return c.JSON(fiber.Map{"success": true, "files": s.fileShapes(slug, files)})
-		}
 		return seeFolder(c, folder)
 	}
 	var v views.Folder

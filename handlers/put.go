@@ -114,7 +114,7 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {
 		return err
 	}
-	return s.store.Admissible(c.UserContext(), owner.ID, store.Spec{Size: p.size, Path: p.path})
+	return s.admissible(c, store.Spec{Size: p.size, Path: p.path})
 }
 
 // putFile handles PUT /files/:slug/*: the body becomes the file.

@@ -55,9 +55,15 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	s.metrics = newMetrics(reg)
 	s.limiter = newLimiter(cfg.RateLimit)
 
+	proxies := make([]string, len(cfg.TrustedProxies))
+	for i, p := range cfg.TrustedProxies {
+		proxies[i] = p.String()
+	}
 	app := fiber.New(transport.AppConfig(fiber.Config{
-		AppName:      "upload-service",
-		ErrorHandler: s.handleError,
+		AppName:                 "upload-service",
+		ErrorHandler:            s.handleError,
+		EnableTrustedProxyCheck: true, // X-Forwarded-Proto counts from these only
+		TrustedProxies:          proxies,
 	}))
 	app.Use(s.observe)
 	app.Use(transport.Guard(log))

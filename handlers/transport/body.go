@@ -61,7 +61,7 @@ func (b *BodyReader) Limit(n int64) { b.limit = n }
 
 var (
 	errNotYet = errors.New("the body is read while the client waits for 100 Continue")
-	errCut    = store.Errorf(store.CodeTruncated, "The body ended before its declared end; send it again.")
+	errCut    = store.Errorf(store.CodeTruncated, "The body ended before its end; send it again.")
 	errStall  = store.Errorf(store.CodeTimeout, "The body stopped moving; send it again.")
 	errChunks = store.Errorf(store.CodeInvalid, "The body is not well-formed; check its chunks.")
 )
@@ -78,7 +78,8 @@ func (b *BodyReader) Read(p []byte) (int, error) {
 	n, err := b.stream.Read(p)
 	b.n += int64(n)
 	if over := b.n - b.limit; b.limit > 0 && over > 0 {
-		b.err = store.Errorf(store.CodeTooLarge, "A request to this address may have at most %d bytes.", b.limit)
+		b.err = store.Errorf(store.CodeTooLarge,
+			"A request to this address may have at most %d bytes.", b.limit)
 		return n - int(min(over, int64(n))), b.err
 	}
 	b.err = b.judge(err)
@@ -118,7 +119,8 @@ const (
 // next request: a small rest is read away, else the connection ends.
 func (b *BodyReader) finish(ctx *fasthttp.RequestCtx) {
 	b.conn.socket.receive(false)
-	if b.err == nil && b.length-b.n <= drainBytes && b.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+	if b.err == nil && b.length-b.n <= drainBytes &&
+		b.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
 		b.limit = 0
 		io.CopyN(io.Discard, b, drainBytes+1)
 	}

@@ -303,7 +303,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 			var all strings.Builder
 			for i := range 50 {
 				all.WriteString(put("/sink", length(i)) + strings.Repeat("x", i))
-				all.WriteString(put("/sink", chunked) + fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", i+1, strings.Repeat("x", i+1)))
+				all.WriteString(put("/sink", chunked) + chunks(strings.Repeat("x", i+1)))
 				all.WriteString("GET /ok HTTP/1.1\r\nHost: h\r\n\r\n")
 			}
 			c.send(all.String())

@@ -22,7 +22,6 @@ func TestDefect01_UnreadBodyIsNeverARequest(t *testing.T) {
 	t.Parallel()
 	over := strings.Repeat("x", 8<<10) // more than fasthttp reads ahead
 	huge := strings.Repeat("x", 64<<10)
-	chunks := func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(s), s) }
 	for _, test := range []struct {
 		name, head, body string
 		status           int
@@ -139,7 +138,8 @@ func TestDefect05_LimitWithPipelinedRequestsCrashesNothing(t *testing.T) {
 	t.Parallel()
 	w := start(t, patient())
 	c := w.dial()
-	c.send(put("/sink", "Limit: 100", chunked) + "c8\r\n" + strings.Repeat("x", 200) + "\r\n0\r\n\r\n" + strings.Repeat(pwned, 8))
+	c.send(put("/sink", "Limit: 100", chunked) + chunks(strings.Repeat("x", 200)))
+	c.send(strings.Repeat(pwned, 8))
 	c.want(413)
 	c.wantEnd()
 	if n := w.pwned.Load(); n != 0 {
@@ -163,8 +163,8 @@ func TestDefect06_LimitHoldsForStreams(t *testing.T) {
 	}{
 		{"declared too much", length(20_001), body, 413},
 		{"declared the limit", length(20_000), body[1:], 200},
-		{"chunked too much", chunked, "4e21\r\n" + body + "\r\n0\r\n\r\n", 413},
-		{"chunked the limit", chunked, "4e20\r\n" + body[1:] + "\r\n0\r\n\r\n", 200},
+		{"chunked too much", chunked, chunks(body), 413},
+		{"chunked the limit", chunked, chunks(body[1:]), 200},
 		{"chunked without end", chunked, "ffffffff\r\n" + body, 413},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -251,8 +251,11 @@ func TestDefect08_AmbiguousFramingIsRefused(t *testing.T) {
 		{"chunked with a tab inside", head("Transfer-Encoding: chun\tked")},
 		{"chunked in HTTP/1.0", "PUT /sink HTTP/1.0\r\nHost: h\r\n" + chunked + "\r\n\r\n"},
 		{"bare LF", "PUT /sink HTTP/1.1\nHost: h\nContent-Length: 5\n\n"},
+		{"bare LF in the header", "PUT /sink HTTP/1.1\r\nHost: h\nContent-Length: 5\r\n\r\n"},
+		{"bare LF at its end", "PUT /sink HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\n"},
 		{"space before the colon", head("Content-Length : 5")},
-		{"folded field", head("Transfer-Encoding:\r\n chunked", length(5))},
+		{"folded field", head("Transfer-Encoding:\r\n chunked")},
+		{"folded by a tab", head("Content-Length:\r\n\t5")},
 		{"folded name", head("X: y\r\n Transfer-Encoding: chunked\r\nTransfer-Encoding : chunked")},
 		{"field begins with a space", "PUT /sink HTTP/1.1\r\n Content-Length: 5\r\nHost: h\r\n\r\n"},
 		{"NUL in a field", head("X: a\x00b")},
@@ -265,7 +268,7 @@ func TestDefect08_AmbiguousFramingIsRefused(t *testing.T) {
 			t.Parallel()
 			w := start(t, patient())
 			c := w.dial()
-			c.send(test.request + "5\r\nhello\r\n0\r\n\r\n" + pwned)
+			c.send(test.request + chunks("hello") + pwned)
 			c.want(400)
 			c.wantEnd()
 			wantNotStored(t, w)

@@ -39,14 +39,14 @@ func logPanic(log *slog.Logger, ctx *fasthttp.RequestCtx, reason any) {
 }
 
 // checkFraming refuses a request whose end two parties could see in different
-// places (RFC 9112, 2.2 and 6.3), as far as fasthttp does not: one with bare
-// line feeds, or with Transfer-Encoding that also has a length or is not
-// chunked.
+// places (RFC 9112, 2.2, 5.2 and 6.3), as far as fasthttp does not: one with
+// bare line feeds or folded lines, or with Transfer-Encoding that also has a
+// length or is not chunked.
 func checkFraming(h *fasthttp.RequestHeader) error {
 	var coding, length bool
 	for line := range bytes.Lines(h.RawHeaders()) {
-		if !bytes.HasSuffix(line, []byte("\r\n")) {
-			return store.Errorf(store.CodeInvalid, "End each line of the header with CR and LF.")
+		if !bytes.HasSuffix(line, []byte("\r\n")) || line[0] == ' ' || line[0] == '\t' {
+			return store.Errorf(store.CodeInvalid, "End each header line with CR and LF, and fold none.")
 		}
 		name, _, _ := bytes.Cut(line, []byte(":"))
 		coding = coding || bytes.EqualFold(name, []byte(fiber.HeaderTransferEncoding))

@@ -32,8 +32,9 @@ func TestFileSection(t *testing.T) {
 				<-w.closed
 			}
 			c.send("HEAD /file/f HTTP/1.1\r\nHost: h\r\n\r\n")
-			if r, err := c.tryResponse("HEAD"); err != nil || r.header.Get("Content-Length") != fmt.Sprint(len(content)) {
-				t.Errorf("HEAD: got %v, %v", r.header, err)
+			r, err := c.tryResponse("HEAD")
+			if got := r.header.Get("Content-Length"); err != nil || got != fmt.Sprint(len(content)) {
+				t.Errorf("HEAD: got length %s, %v, want %d", got, err, len(content))
 			}
 			<-w.closed
 			c.wantAlive()

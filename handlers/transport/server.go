@@ -166,7 +166,7 @@ func Admitted(c *fiber.Ctx) {
 // not know before any middleware.
 func (s *Server) check(ctx *fasthttp.RequestCtx) error {
 	if !slices.Contains(s.methods, string(ctx.Method())) {
-		return store.Errorf(store.CodeMethodNotAllowed, "This service does not know the method of the request.")
+		return store.Errorf(store.CodeMethodNotAllowed, "This service does not know the method.")
 	}
 	return checkFraming(&ctx.Request.Header)
 }
@@ -298,14 +298,17 @@ func answerMalformed(ctx *fasthttp.RequestCtx, err error) {
 		answer(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, store.CodeTooLarge, "Header too large",
 			fmt.Sprintf("Keep the request line and the header fields below %d bytes.", headerBuffer))
 	case errors.As(err, &network) && network.Timeout():
-		answer(ctx, fasthttp.StatusRequestTimeout, store.CodeTimeout, "Too slow", "The request did not arrive in time.")
+		answer(ctx, fasthttp.StatusRequestTimeout, store.CodeTimeout, "Too slow",
+			"The request did not arrive in time.")
 	default:
-		answer(ctx, fasthttp.StatusBadRequest, store.CodeInvalid, "Invalid request", "This is not a well-formed HTTP request.")
+		answer(ctx, fasthttp.StatusBadRequest, store.CodeInvalid, "Invalid request",
+			"This is not a well-formed HTTP request.")
 	}
 }
 
 func answerInternal(ctx *fasthttp.RequestCtx) {
-	answer(ctx, fasthttp.StatusInternalServerError, store.CodeInternal, "Internal error", "Something went wrong on our side.")
+	answer(ctx, fasthttp.StatusInternalServerError, store.CodeInternal, "Internal error",
+		"Something went wrong on our side.")
 }
 
 // answer is for where no error handler of the app can be asked: a problem
@@ -314,7 +317,8 @@ func answer(ctx *fasthttp.RequestCtx, status int, code store.Code, title, detail
 	ctx.Response.Reset()
 	ctx.SetStatusCode(status)
 	ctx.SetContentType("application/problem+json")
-	fmt.Fprintf(ctx, `{"type":"/docs/errors#%s","title":%q,"status":%d,"detail":%q,"code":%q}`, code, title, status, detail, code)
+	fmt.Fprintf(ctx, `{"type":"/docs/errors#%s","title":%q,"status":%d,"detail":%q,"code":%q}`,
+		code, title, status, detail, code)
 	linger(ctx)
 }
 

@@ -92,20 +92,7 @@ func startOn(t *testing.T, cfg transport.Config, addr string, files transport.TL
 }
 
 func (w *world) app() *fiber.App {
-	app := fiber.New(transport.AppConfig(fiber.Config{ErrorHandler: func(c *fiber.Ctx, err error) error {
-		status := map[store.Code]int{
-			store.CodeTruncated: 400, store.CodeInvalid: 400, store.CodeUnauthenticated: 401,
-			store.CodeMethodNotAllowed: 405, store.CodeTimeout: 408, store.CodeTooLarge: 413,
-		}[store.CodeOf(err)]
-		var f *fiber.Error
-		switch {
-		case errors.As(err, &f):
-			status = f.Code
-		case status == 0:
-			status = 500
-		}
-		return c.Status(status).SendString(err.Error())
-	}}))
+	app := fiber.New(transport.AppConfig(fiber.Config{ErrorHandler: answerError}))
 	app.Use(transport.Guard(w.cfg.Log))
 
 	// What comes before a handler: who may, and how much.
@@ -150,7 +137,9 @@ func (w *world) app() *fiber.App {
 		return c.SendString(fmt.Sprint(n))
 	})
 	app.Put("/unread", admit, func(c *fiber.Ctx) error { return c.SendString("unread") })
-	app.Put("/none", func(c *fiber.Ctx) error { return c.SendString(fmt.Sprint(transport.Body(c) == nil)) })
+	app.Put("/none", func(c *fiber.Ctx) error {
+		return c.SendString(fmt.Sprint(transport.Body(c) == nil))
+	})
 	app.Put("/again", func(c *fiber.Ctx) error {
 		b := transport.Body(c)
 		_, first := io.Copy(io.Discard, b)
@@ -178,6 +167,21 @@ func (w *world) app() *fiber.App {
 		return nil
 	})
 	return app
+}
+
+func answerError(c *fiber.Ctx, err error) error {
+	status := map[store.Code]int{
+		store.CodeTruncated: 400, store.CodeInvalid: 400, store.CodeUnauthenticated: 401,
+		store.CodeMethodNotAllowed: 405, store.CodeTimeout: 408, store.CodeTooLarge: 413,
+	}[store.CodeOf(err)]
+	var f *fiber.Error
+	switch {
+	case errors.As(err, &f):
+		status = f.Code
+	case status == 0:
+		status = 500
+	}
+	return c.Status(status).SendString(err.Error())
 }
 
 // closer tells what was closed.
@@ -333,6 +337,9 @@ func put(path string, fields ...string) string {
 
 // length is a field.
 func length(n int) string { return fmt.Sprintf("Content-Length: %d", n) }
+
+// chunks is s as a chunked body.
+func chunks(s string) string { return fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(s), s) }
 
 const (
 	chunked = "Transfer-Encoding: chunked"
