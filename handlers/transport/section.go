@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"os"
 )
@@ -29,5 +30,11 @@ func (s *fileSection) WriteTo(w io.Writer) (int64, error) {
 	if _, err := s.file.Seek(offset+done, io.SeekStart); err != nil {
 		return 0, err
 	}
-	return io.Copy(w, &io.LimitedReader{R: s.file, N: n - done})
+	copied, err := io.Copy(w, &io.LimitedReader{R: s.file, N: n - done})
+	if err == nil && copied < n-done {
+		err = errShortFile
+	}
+	return copied, err
 }
+
+var errShortFile = errors.New("the file is shorter than the section of it to be sent")

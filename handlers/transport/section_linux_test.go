@@ -55,6 +55,23 @@ func TestFileSectionIsClosedIfTheClientGoes(t *testing.T) {
 	<-w.closed
 }
 
+func TestFileSectionOfShortFile(t *testing.T) {
+	t.Parallel()
+	for _, via := range transports {
+		t.Run(via.name, func(t *testing.T) {
+			t.Parallel()
+			w, dial := via.start(t, patient())
+			w.file("short", 100_000)
+			c := dial()
+			c.send("GET /file/short?beyond=1 HTTP/1.1\r\nHost: h\r\n\r\n")
+			if r, err := c.tryResponse("GET"); err == nil {
+				t.Errorf("got a whole response of %d bytes", len(r.body))
+			}
+			soon(t, "the log says so", func() bool { return strings.Contains(w.log.String(), "shorter") })
+		})
+	}
+}
+
 // Not parallel: it counts the system calls of the process. A copy in user
 // space takes one for each 32 KiB.
 func TestFileSectionUsesSendfile(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -322,10 +323,18 @@ func answer(ctx *fasthttp.RequestCtx, status int, code store.Code, title, detail
 	linger(ctx)
 }
 
-// logger takes what fasthttp says about single connections: clients cause it,
-// and operators need it rarely.
+// logger takes what fasthttp says about connections that failed. What may be
+// text of a client stays out, because it may be a credential; what remains are
+// system errors, broken files and panics below a response.
 type logger struct{ log *slog.Logger }
 
-func (l logger) Printf(format string, args ...any) {
-	l.log.Debug("connection", "message", fmt.Sprintf(format, args...))
+func (l logger) Printf(_ string, args ...any) {
+	for _, arg := range args {
+		err, _ := arg.(error)
+		var errno syscall.Errno
+		var panicked *fasthttp.ErrBodyStreamWritePanic
+		if errors.As(err, &errno) || errors.As(err, &panicked) || errors.Is(err, errShortFile) {
+			l.log.Warn("connection failed", "error", err)
+		}
+	}
 }

@@ -162,6 +162,7 @@ func (w *world) app() *fiber.App {
 		}
 		from := int64(c.QueryInt("from"))
 		size := info.Size() - from
+		size += int64(c.QueryInt("beyond"))
 		body := transport.FileSection(f, from, size, closer{f, w.closed})
 		c.Context().SetBodyStream(body, int(size))
 		return nil
