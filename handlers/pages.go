@@ -22,7 +22,7 @@ func render(c *fiber.Ctx, to func(io.Writer) error) error {
 // pageRows is how many files a page shows at once.
 const pageRows = 200
 
-// homePage handles GET /: the caller's newest files and a form to upload, or
+// homePage handles GET /: the caller's files and a form to upload, or
 // what a stranger can do next.
 func (s *Server) homePage(c *fiber.Ctx) error {
 	p := principal(c)
@@ -45,7 +45,7 @@ func (s *Server) folderPage(c *fiber.Ctx, owner store.Owner, prefix string, page
 	v := views.Folder{
 		Slug: owner.Slug, Path: prefix, Mine: owner.ID == principal(c).Owner.ID, Next: page.Next,
 		UsedBytes: usage.Bytes(), QuotaBytes: s.cfg.Limits.OwnerBytes, MaxFile: s.cfg.Limits.FileSize,
-		Crumbs: crumbs(prefix),
+		Crumbs: crumbs(owner.Slug, prefix),
 	}
 	for _, folder := range page.Folders {
 		v.Rows = append(v.Rows, views.Row{
@@ -63,13 +63,13 @@ func (s *Server) folderPage(c *fiber.Ctx, owner store.Owner, prefix string, page
 }
 
 // crumbs are the folders above and including prefix.
-func crumbs(prefix string) []views.Crumb {
+func crumbs(slug, prefix string) []views.Crumb {
 	var list []views.Crumb
 	for i, r := range prefix {
 		if r == '/' {
 			folder := prefix[:i+1]
 			name := folder[strings.LastIndexByte(folder[:i], '/')+1 : i]
-			list = append(list, views.Crumb{Name: name, URL: "/files/me/" + escapePath(folder)})
+			list = append(list, views.Crumb{Name: name, URL: "/files/" + escapePath(slug+"/"+folder)})
 		}
 	}
 	return list
