@@ -37,9 +37,14 @@ func (s *Server) admitRoute(r route) fiber.Handler {
 // admit makes every decision that needs only the head of a request, in this
 // order, so that a stranger learns nothing and costs little.
 func (s *Server) admit(c *fiber.Ctx, r route) error {
-	// 1. Not more often than allowed, whoever it is.
-	if err := s.limiter.allow("address " + s.address(c)); err != nil {
-		return err
+	// 1. Not more often than allowed, whoever it is. A request that waited for
+	// "100 Continue" comes here twice and counts once.
+	counted := c.Locals("counted") != nil
+	c.Locals("counted", true)
+	if !counted {
+		if err := s.limiter.allow("address " + s.address(c)); err != nil {
+			return err
+		}
 	}
 	// 2. Who asks? A credential that is given must be right, even where none
 	// is needed.
@@ -47,7 +52,7 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	if err != nil {
 		return err
 	}
-	if known {
+	if known && !counted {
 		if err := s.limiter.allow("owner " + string(p.Owner.ID)); err != nil {
 			return err
 		}
@@ -187,15 +192,15 @@ func (s *Server) checkHost(c *fiber.Ctx) error {
 		"In local mode the service answers to localhost and to addresses only; set UPLOAD_PUBLIC_URL to use another name.")
 }
 
-// address is the client's: the last one that a trusted proxy vouches for.
+// address is the client's: the last one that a trusted proxy vouches for. The
+// peer of a Unix socket is a proxy that may open it, so it is trusted.
 func (s *Server) address(c *fiber.Ctx) string {
-	peer, ok := netip.AddrFromSlice(c.Context().RemoteIP())
-	if !ok {
-		return "" // a Unix socket
-	}
+	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP())
 	peer = peer.Unmap()
+	socket := c.Context().RemoteAddr().Network() == "unix"
 	hops := strings.Split(c.Get(fiber.HeaderXForwardedFor), ",")
-	for i := len(hops) - 1; i >= 0 && s.trusted(peer); i-- {
+	for i := len(hops) - 1; i >= 0 && (socket || s.trusted(peer)); i-- {
+		socket = false
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
 		if err != nil {
 			break

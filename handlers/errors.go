@@ -6,6 +6,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -62,9 +63,6 @@ const errorDocs = "/docs/errors#"
 
 // handleError answers every error of every route, and logs it once.
 func (s *Server) handleError(c *fiber.Ctx, err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil // the client went away: nobody reads an answer
-	}
 	e := asError(err)
 	p, known := problems[e.Code]
 	if !known {
@@ -115,6 +113,11 @@ func asError(err error) *store.Error {
 	var f *fiber.Error
 	if errors.As(err, &f) {
 		return fromFiber(f)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return (&store.Error{
+			Code: store.CodeUnavailable, Message: "The request was given up; try again.", RetryAfter: time.Second,
+		}).WithCause(err)
 	}
 	return store.Errorf(store.CodeInternal, "Something went wrong on our side; quote the request id when you ask about it.").WithCause(err)
 }
