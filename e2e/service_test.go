@@ -480,3 +480,20 @@ func TestInvariant1(t *testing.T) {
 		}
 	}
 }
+
+// TestPeriodicSweep waits for the job that clears what was abandoned.
+func TestPeriodicSweep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, "UPLOAD_TEMPORARY_TTL=1s", "UPLOAD_CLEANUP_INTERVAL=300ms")
+	a := s.must(t, 201, "POST", "/api/v1/uploads", strings.NewReader("abandoned"))
+	var u struct{ Token string }
+	a.json(t, &u)
+	eventually(t, "the bytes of an abandoned upload go", func() bool {
+		blobs, _ := filepath.Glob(filepath.Join(dir, "uploads/.upload-service/blobs/*/*"))
+		return len(blobs) == 0
+	})
+	if a, err := s.do("GET", "/api/v1/uploads/"+u.Token, nil); err != nil || a.status != 410 && a.status != 404 {
+		t.Errorf("got %d %s, %v", a.status, a.body, err)
+	}
+}

@@ -533,3 +533,69 @@ func TestCleanup(t *testing.T) {
 		t.Errorf("metrics: %s", a.body)
 	}
 }
+
+func TestMetadataLimits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.want(201, "alice", "PUT", "/files/me/f", strings.NewReader("x"))
+	at := "/api/v1/files/" + field(t, a, "id")
+	metadata := func(n int, key, value string) string {
+		meta := map[string]string{}
+		for i := range n {
+			meta[fmt.Sprintf("k%d", i)] = "v"
+		}
+		meta[key] = value
+		b, _ := json.Marshal(map[string]any{"metadata": meta})
+		return string(b)
+	}
+	tags := func(n int, tag string) string {
+		list := []string{tag}
+		for i := range n - 1 {
+			list = append(list, fmt.Sprintf("t%d", i))
+		}
+		b, _ := json.Marshal(map[string]any{"tags": list})
+		return string(b)
+	}
+	for name, c := range map[string]struct {
+		body   string
+		status int
+	}{
+		"24 keys":            {metadata(23, "last", "v"), 200},
+		"25 keys":            {metadata(24, "last", "v"), 400},
+		"key of 64":          {metadata(0, strings.Repeat("a", 64), "v"), 200},
+		"key of 65":          {metadata(0, strings.Repeat("a", 65), "v"), 400},
+		"key of all signs":   {metadata(0, "a-z_0.9", "v"), 200},
+		"key in capitals":    {metadata(0, "Key", "v"), 400},
+		"empty key":          {metadata(0, "", "v"), 400},
+		"value of 1 KiB":     {metadata(0, "k", strings.Repeat("v", 1024)), 200},
+		"value beyond 1 KiB": {metadata(0, "k", strings.Repeat("v", 1025)), 400},
+		"control in a value": {metadata(0, "k", "a\x00b"), 400},
+		"20 tags":            {tags(20, "x"), 200},
+		"21 tags":            {tags(21, "x"), 400},
+		"tag of 64":          {tags(1, strings.Repeat("ä", 32)), 200},
+		"tag of 65":          {tags(1, strings.Repeat("a", 65)), 400},
+		"empty tag":          {tags(1, ""), 400},
+	} {
+		w.want(200, "alice", "PATCH", at, strings.NewReader(`{"metadata":null,"tags":null}`), "Content-Type", "application/merge-patch+json")
+		a := w.as("alice", "PATCH", at, strings.NewReader(c.body), "Content-Type", "application/merge-patch+json")
+		if a.status != c.status {
+			t.Errorf("%s: got %d %s, want %d", name, a.status, a.body, c.status)
+		}
+	}
+}
+
+// TestFullDisk asks for more free space than any disk has: uploads are refused
+// before their bodies, everything else goes on.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{limits: store.Limits{MinFree: 1 << 62}})
+	for _, path := range []string{"/files/me/f", "/api/upload"} {
+		a := w.want(507, "alice", "PUT", path, strings.NewReader(`[{"filename":"f","content":""}]`))
+		if a.header.Get("Retry-After") == "" || a.code(t) != store.CodeFull {
+			t.Errorf("%s: got %v %s", path, a.header, a.body)
+		}
+	}
+	w.want(404, "alice", "DELETE", "/files/me/f", nil)
+	w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{}`))
+	w.want(200, "root", "POST", "/api/v1/admin/cleanup", strings.NewReader(`{}`))
+}
