@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -216,7 +217,9 @@ func (s *Service) ListKeys(ctx context.Context, o store.OwnerID) (list []Key, er
 		})
 		return orElse(err, failed)
 	})
-	slices.SortFunc(list, func(a, b Key) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	slices.SortFunc(list, func(a, b Key) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
 	return list, err
 }
 

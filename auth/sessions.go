@@ -219,6 +219,9 @@ func (s *Service) CheckSignInCode(ctx context.Context, code string) error {
 // RedeemSignInCode uses a code up and returns the id of a new session of the
 // local owner.
 func (s *Service) RedeemSignInCode(ctx context.Context, code string) (id string, err error) {
+	if !s.cfg.Local {
+		return "", errCode // a code from before GitHub was configured
+	}
 	id = randomText() + randomText()
 	ses := s.newSession(store.LocalOwner)
 	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {

@@ -42,11 +42,10 @@ const (
 	bigBody                   // content: streamed, bounded by UPLOAD_MAX_REQUEST_SIZE
 )
 
-// table is every route there is.
+// table is every route there is; each GET also answers HEAD.
 func (s *Server) table() []route {
 	const (
 		get, put, post, patch, del = fiber.MethodGet, fiber.MethodPut, fiber.MethodPost, fiber.MethodPatch, fiber.MethodDelete
-		head                       = fiber.MethodHead
 	)
 	return []route{
 		// Pages.
@@ -67,8 +66,6 @@ func (s *Server) table() []route {
 		{put, "/files/:slug/*", write, bigBody, s.putFile, s.checkPut},
 		{get, "/files/:slug", read, noBody, s.getPath, nil},
 		{get, "/files/:slug/*", read, noBody, s.getPath, nil},
-		{head, "/files/:slug", read, noBody, s.getPath, nil},
-		{head, "/files/:slug/*", read, noBody, s.getPath, nil},
 		{del, "/files/:slug/*", remove, noBody, s.deletePath, nil},
 
 		// Uploads.
@@ -77,7 +74,6 @@ func (s *Server) table() []route {
 		{get, "/api/v1/uploads/:token", read, noBody, s.getUpload, nil},
 		{del, "/api/v1/uploads/:token", write, noBody, s.deleteUpload, nil},
 		{get, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},
-		{head, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},
 		{post, "/api/v1/uploads/:token/touch", write, noBody, s.touchUpload, nil},
 		{post, "/api/v1/uploads/:token/persist", write, smallBody, s.persistOne, nil},
 		{post, "/api/v1/persist", write, smallBody, s.persistMany, nil},

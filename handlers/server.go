@@ -73,6 +73,9 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	}
 	for _, r := range s.table() {
 		app.Add(r.method, r.path, s.admitRoute(r), r.handle)
+		if r.method == fiber.MethodGet { // what can be got can be asked for (RFC 9110, 9.3.2)
+			app.Add(fiber.MethodHead, r.path, s.admitRoute(r), r.handle)
+		}
 	}
 	return app
 }

@@ -89,7 +89,10 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 				return Errorf(CodeConflict, "The upload %s was already made permanent by a different request.", token)
 			}
 			if repeated = again; again {
-				files = append(files, u.Files...)
+				for _, f := range u.Files {
+					f.Metadata, f.Tags = u.Metadata, u.Tags
+					files = append(files, f)
+				}
 				continue
 			}
 			if err := req.Expect.check(u); err != nil {
@@ -108,7 +111,11 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 				marks = append(marks, mark{o, f.Path, p.stamp})
 			}
 			end := u.tombstone(Persisted, now.Add(s.ttl))
-			end.Fingerprint, end.Files = print, became
+			end.Fingerprint, end.Metadata, end.Tags = print, req.Metadata, req.Tags
+			for _, f := range became {
+				f.Metadata, f.Tags = nil, nil
+				end.Files = append(end.Files, f)
+			}
 			if err := t.endUpload(u, end); err != nil {
 				return err
 			}

@@ -1,6 +1,9 @@
 package store_test
 
 import (
+	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,6 +46,40 @@ func TestPersist(t *testing.T) {
 	_, _, err = w.store.PersistUploads(ctx, alice, req)
 	w.wantCode(err, store.CodeNotFound, "after the tombstone")
 	w.wantFile(alice, "in/a", "one")
+}
+
+// TestLargestPersist persists as much as one upload can bring, with all the
+// metadata that a file can have: the records stay within what the seam takes.
+func TestLargestPersist(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Tree = nil })
+	ctx := t.Context()
+	in, err := w.store.Receive(ctx, alice, store.Spec{Size: -1})
+	w.ok(err)
+	defer in.Close(ctx)
+	segment := strings.Repeat("<", 250)
+	for i := range store.MaxParts {
+		name := fmt.Sprintf("%s/%s/%s/%04d", segment, segment, segment, i)
+		_, err := in.Add(ctx, strings.NewReader(""), store.Content{Name: w.path(name)})
+		w.ok(err)
+	}
+	_, err = in.Add(ctx, strings.NewReader(""), store.Content{Name: "one more"})
+	w.wantCode(err, store.CodeTooLarge, "one part more")
+	u, err := in.StoreUpload(ctx, "")
+	w.ok(err)
+	meta := map[string]string{}
+	for i := range store.MaxMetadataKeys {
+		meta[fmt.Sprintf("k%d", i)] = strings.Repeat("<", store.MaxMetadataValue)
+	}
+	req := store.Persist{Tokens: []store.Token{u.Token}, Folder: segment, Metadata: meta}
+	files, _, err := w.store.PersistUploads(ctx, alice, req)
+	w.ok(err)
+	again, repeated, err := w.store.PersistUploads(ctx, alice, req)
+	w.ok(err)
+	if len(files) != store.MaxParts || !repeated || !reflect.DeepEqual(again[7].Metadata, files[7].Metadata) {
+		t.Errorf("got %d files, repeated %v", len(files), repeated)
+	}
+	w.wantClean("after the largest persist")
 }
 
 func TestPersistRefusals(t *testing.T) {

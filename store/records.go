@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,11 +18,14 @@ import (
 const recordVersion = 1
 
 func encode(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b bytes.Buffer
+	b.WriteByte(recordVersion)
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // a name of "<" must not take six times its room
+	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}
-	return append([]byte{recordVersion}, b...), nil
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'}), nil
 }
 
 func decode(b []byte, v any) error {

@@ -99,8 +99,12 @@ type Upload struct {
 	Parts     []Part    `json:"parts,omitempty"`
 	Reason    string    `json:"reason,omitempty"` // why it is gone
 
-	Fingerprint []byte `json:"print,omitempty"` // of the request that persisted it
-	Files       []File `json:"files,omitempty"` // what it became, as answered
+	// Of a persisted upload: the request, and what it became, as answered.
+	// Metadata and tags are the same for all files and stand here once.
+	Fingerprint []byte            `json:"print,omitempty"`
+	Files       []File            `json:"files,omitempty"`
+	Metadata    map[string]string `json:"meta,omitempty"`
+	Tags        []string          `json:"tags,omitempty"`
 }
 
 func (u *Upload) size() (n int64) {
