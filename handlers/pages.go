@@ -145,6 +145,8 @@ var help = map[store.Code]string{
 	store.CodeQuotaExceeded:    "Beyond the owner's storage. Delete something before you retry.",
 	store.CodeUnsupportedType:  "This address does not take this Content-Type or Content-Encoding.",
 	store.CodeRange:            "The range lies outside the file. Content-Range says how long it is.",
+	store.CodeLocked:           "Another request is at this upload, or went on with it. Ask how far the upload has come, and go on from there.",
+	store.CodeBadChecksum:      "The piece does not have the checksum that the request declares. Nothing of it was stored. Send the piece again.",
 	store.CodeRateLimited:      "Too many requests, or too many uploads at once. Wait for Retry-After seconds.",
 	store.CodeInternal:         "Our fault. The operator finds the cause in the log by the request id in instance.",
 	store.CodeUnavailable:      "Something that the service needs is not there now, or it is shutting down. Wait for Retry-After seconds.",

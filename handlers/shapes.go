@@ -89,8 +89,12 @@ type uploadFileJSON struct {
 func uploadShape(u store.Upload) uploadJSON {
 	j := uploadJSON{Token: u.Token, State: u.State, ExpiresAt: u.ExpiresAt.UTC(), Files: []uploadFileJSON{}}
 	for _, p := range u.Parts {
+		size := p.Size
+		if u.State == store.Receiving {
+			size = u.Growth.Length // -1 while it is not known
+		}
 		j.Files = append(j.Files, uploadFileJSON{
-			string(p.Name), p.Size, p.Size, p.ContentType, hex.EncodeToString(p.SHA256),
+			string(p.Name), size, p.Size, p.ContentType, hex.EncodeToString(p.SHA256),
 		})
 	}
 	for _, f := range u.Files {

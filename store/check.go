@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"math"
@@ -181,16 +182,20 @@ func (c *checker) content(ctx context.Context, ref blob.Ref, kind byte, o OwnerI
 }
 
 func (c *checker) hash(ctx context.Context, ref blob.Ref) ([]byte, error) {
-	r, err := c.s.blobs.Open(ctx, ref, 0, -1)
+	h := sha256.New()
+	err := c.hashTo(ctx, h, ref, -1)
+	return h.Sum(nil), err
+}
+
+// hashTo adds the first length bytes of a blob to h; -1 is all of them.
+func (c *checker) hashTo(ctx context.Context, h hash.Hash, ref blob.Ref, length int64) error {
+	r, err := c.s.blobs.Open(ctx, ref, 0, length)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer r.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return nil, err
-	}
-	return h.Sum(nil), nil
+	_, err = io.Copy(h, r)
+	return err
 }
 
 // shown compares one file with the visible tree.
@@ -256,8 +261,49 @@ func (c *checker) upload(ctx context.Context, k, v []byte) error {
 	c.must(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil, what+" in the index of times")
 	c.must(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil, what+" in the index of expiry")
 	c.usage[u.Owner] = c.usage[u.Owner].plus(Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size()})
+	if u.State == Receiving {
+		return c.growing(ctx, u, what)
+	}
 	for _, p := range u.Parts {
 		c.content(ctx, p.Blob, heldByUpload, u.Owner, id, p.Size, p.SHA256, what)
+	}
+	return nil
+}
+
+// growing checks an upload that is not complete: its file may have bytes that
+// were not recorded, and must have those that were, with their digest.
+func (c *checker) growing(ctx context.Context, u Upload, what string) error {
+	if u.Growth == nil || len(u.Parts) != 1 || u.Growth.Offset > u.Growth.Reserved {
+		c.finding("The record of the %s contradicts itself.", what)
+		return nil
+	}
+	p := u.Parts[0]
+	if p.Blob == "" {
+		if u.Growth.Offset != 0 {
+			c.finding("The %s has %d bytes and no blob.", what, u.Growth.Offset)
+		}
+		return nil
+	}
+	c.must(blobKey(p.Blob), owned(string(heldByUpload), u.Owner, u.Token.bytes()), what+" as the holder of its bytes")
+	info, err := c.s.blobs.Stat(ctx, p.Blob)
+	switch {
+	case errors.Is(err, blob.ErrNotExist):
+		c.finding("The bytes of the %s are missing (blob %s).", what, p.Blob)
+	case err != nil:
+		c.finding("The bytes of the %s cannot be looked at: %v.", what, err)
+	case info.Size < u.Growth.Offset:
+		c.finding("The %s has %d bytes on disk and %d in its record (blob %s).", what, info.Size, u.Growth.Offset, p.Blob)
+	case c.opts.Content:
+		h := sha256.New()
+		want, err := resumeHash(sha256.New(), u.Growth.Sum)
+		if err == nil {
+			err = c.hashTo(ctx, h, p.Blob, u.Growth.Offset)
+		}
+		if err != nil {
+			c.finding("The bytes of the %s cannot be read: %v.", what, err)
+		} else if !bytes.Equal(h.Sum(nil), want.Sum(nil)) {
+			c.finding("The bytes of the %s have changed (blob %s).", what, p.Blob)
+		}
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ const (
 	CodeQuotaExceeded    Code = "quota_exceeded"        // beyond the owner's quota: never retry unchanged
 	CodeUnsupportedType  Code = "unsupported_type"      //
 	CodeRange            Code = "range_not_satisfiable" //
+	CodeLocked           Code = "locked"                // somebody else is at it right now
+	CodeBadChecksum      Code = "bad_checksum"          // a piece does not match its checksum
 	CodeRateLimited      Code = "rate_limited"          // slow down
 	CodeInternal         Code = "internal"              // our fault
 	CodeUnavailable      Code = "unavailable"           // something we need is not there now

@@ -48,7 +48,8 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	now := s.now()
 
 	// How many contents there are decides how many ids are needed; both are
-	// fixed before the transaction. Uploads that are ready never change.
+	// fixed before the transaction. An upload that is ready never changes; one
+	// that becomes so meanwhile is noticed there.
 	var places [][]placement
 	err = s.view(ctx, func(t txn) error {
 		places = make([][]placement, len(req.Tokens))
@@ -98,7 +99,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 			if err := req.Expect.check(u); err != nil {
 				return err
 			}
-			if len(places[i]) != len(u.Parts) {
+			if !slices.EqualFunc(places[i], u.Parts, placement.holds) {
 				return Errorf(CodeConflict, "The upload %s changed meanwhile; try again.", token)
 			}
 			var became []File
@@ -116,7 +117,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 				f.Metadata, f.Tags = nil, nil
 				end.Files = append(end.Files, f)
 			}
-			if err := t.endUpload(u, end); err != nil {
+			if err := t.changeUpload(u, end); err != nil {
 				return err
 			}
 			files = append(files, became...)
@@ -171,6 +172,9 @@ func (req Persist) fingerprint() ([]byte, error) {
 func (e Expect) check(u Upload) error {
 	if u.State != Ready {
 		return Errorf(CodeConflict, "The upload %s is not complete yet; finish it first.", u.Token)
+	}
+	if u.Growth != nil && u.Growth.Partial {
+		return Errorf(CodeConflict, "The upload %s is only a part; concatenate it with the others first.", u.Token)
 	}
 	if e.Purpose != "" && e.Purpose != u.Purpose {
 		return Errorf(CodeConflict, "The upload %s was not made for this purpose.", u.Token)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -68,6 +69,11 @@ type placement struct {
 
 func newPlacement(part Part, path Path) placement {
 	return placement{part: part, path: path, id: NewFileID(), stamp: newStamp()}
+}
+
+// holds reports whether the placement is of this very content.
+func (p placement) holds(part Part) bool {
+	return p.part.Blob == part.Blob && bytes.Equal(p.part.SHA256, part.SHA256)
 }
 
 // mark says that the visible tree may differ from the records at a path. The

@@ -110,24 +110,38 @@ func (t txn) upload(o OwnerID, token Token) (u Upload, err error) {
 
 // putUpload writes a new upload with its index entries.
 func (t txn) putUpload(u Upload) error {
-	for _, p := range u.Parts {
-		if err := t.hold(p.Blob, heldByUpload, u.Owner, u.Token.bytes()); err != nil {
+	return all(
+		t.Put(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil),
+		t.changeUpload(Upload{Owner: u.Owner}, u),
+	)
+}
+
+// changeUpload replaces old, which may be nothing, by u. What becomes of blobs
+// that u no longer has is the caller's business.
+func (t txn) changeUpload(old, u Upload) error {
+	id := u.Token.bytes()
+	if old.Token != "" {
+		if err := t.Delete(expiryKey(old.ExpiresAt, expireUpload, u.Owner, id)); err != nil {
+			return err
+		}
+	}
+	for i, p := range u.Parts {
+		held := i < len(old.Parts) && old.Parts[i].Blob == p.Blob
+		if held || p.Blob == "" { // nothing of it has come yet
+			continue
+		}
+		if err := t.hold(p.Blob, heldByUpload, u.Owner, id); err != nil {
+			return err
+		}
+	}
+	delta := Usage{Uploads: int64(len(u.Parts) - len(old.Parts)), UploadBytes: u.size() - old.size()}
+	if delta != (Usage{}) {
+		if err := t.addUsage(u.Owner, delta); err != nil {
 			return err
 		}
 	}
 	return all(
-		t.write(uploadKey(u.Owner, u.Token), u),
-		t.Put(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil),
-		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, u.Token.bytes()), nil),
-		t.addUsage(u.Owner, Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size()}),
-	)
-}
-
-// changeUpload replaces old by u, which differs in state or expiry only.
-func (t txn) changeUpload(old, u Upload) error {
-	return all(
-		t.Delete(expiryKey(old.ExpiresAt, expireUpload, u.Owner, u.Token.bytes())),
-		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, u.Token.bytes()), nil),
+		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil),
 		t.write(uploadKey(u.Owner, u.Token), u),
 	)
 }
@@ -141,19 +155,11 @@ func (t txn) forgetUpload(u Upload) error {
 	)
 }
 
-// tombstone is what stays of an upload: its contents are no longer its own.
+// tombstone is what stays of an upload: its contents are no longer its own,
+// and stop counting.
 func (u Upload) tombstone(state State, until time.Time) Upload {
 	u.State, u.ExpiresAt, u.Parts = state, until, nil
 	return u
-}
-
-// endUpload replaces an upload by its tombstone; its contents stop counting.
-// What becomes of the blobs is the caller's business.
-func (t txn) endUpload(u, end Upload) error {
-	return all(
-		t.changeUpload(u, end),
-		t.addUsage(u.Owner, Usage{Uploads: -int64(len(u.Parts)), UploadBytes: -u.size()}),
-	)
 }
 
 // file returns the file at a path.

@@ -69,6 +69,7 @@ type Store struct {
 
 	epochs  epochs
 	flights flights
+	turns   turns
 	marks   clearedMarks
 	sweeps  sync.Mutex // one sweep at a time
 
@@ -102,6 +103,7 @@ func newStore(o Options) *Store {
 		ttl: o.TemporaryTTL, undo: o.Undo, now: o.Now, log: o.Log,
 	}
 	s.flights.byOwner = map[OwnerID]*flight{}
+	s.turns.held = map[turnKey]*holder{}
 	s.epochs.pending = map[string]int{}
 	s.marks.stop, s.marks.done = make(chan struct{}), make(chan struct{})
 	s.background, s.cancel = context.WithCancel(context.Background())

@@ -227,6 +227,9 @@ func (w *sweep) expireUpload(t txn, d due) error {
 	if !w.included(u.Owner, u.CreatedAt) {
 		return nil
 	}
+	if u.State == Receiving && w.s.receiving(u.Owner, u.Token) {
+		return nil // what is coming in gives it a new lifetime
+	}
 	if u.State == Persisted || u.State == Gone {
 		if w.opts.DryRun {
 			return nil
@@ -234,11 +237,12 @@ func (w *sweep) expireUpload(t txn, d due) error {
 		return t.forgetUpload(u)
 	}
 	w.report.Uploads++
-	w.item("upload", string(u.Token), u.Owner, u.size(),
+	blobs, bytes := u.stored()
+	w.item("upload", string(u.Token), u.Owner, bytes,
 		"not made permanent by "+u.ExpiresAt.UTC().Format(time.RFC3339))
 	if w.opts.DryRun {
-		w.report.Blobs += int64(len(u.Parts))
-		w.report.Bytes += u.size()
+		w.report.Blobs += blobs
+		w.report.Bytes += bytes
 		return nil
 	}
 	return t.dropUpload(u, w.now, w.s.ttl, reasonExpired, w.id)

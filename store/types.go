@@ -97,6 +97,7 @@ type Upload struct {
 	CreatedAt time.Time `json:"created"`
 	ExpiresAt time.Time `json:"expires"` // of a tombstone: when it is forgotten
 	Parts     []Part    `json:"parts,omitempty"`
+	Growth    *Growth   `json:"growth,omitempty"` // of an upload that comes in pieces, also when it is complete
 	Reason    string    `json:"reason,omitempty"` // why it is gone
 
 	// Of a persisted upload: the request, and what it became, as answered.
@@ -107,11 +108,53 @@ type Upload struct {
 	Tags        []string          `json:"tags,omitempty"`
 }
 
+// Growth is how far an upload that comes in pieces has come.
+type Growth struct {
+	Offset   int64   `json:"offset"`            // bytes that are durable, hashed and acknowledged
+	Length   int64   `json:"length"`            // bytes in all, -1 while that is not known
+	Reserved int64   `json:"reserved"`          // bytes that count against the quota while it grows
+	Sum      []byte  `json:"sum,omitempty"`     // state of SHA-256 after Offset bytes
+	Sum512   []byte  `json:"sum512,omitempty"`  // of SHA-512, where Want has one
+	Want     Digest  `json:"want,omitzero"`     // what the whole must hash to
+	Then     *Goal   `json:"then,omitempty"`    // what it becomes when it is complete
+	Partial  bool    `json:"partial,omitempty"` // only good for a concatenation
+	Of       []Token `json:"of,omitempty"`      // what it was concatenated from
+	Into     Token   `json:"into,omitempty"`    // what it was concatenated to
+	Label    string  `json:"label,omitempty"`   // the client's own description, given back as it came
+}
+
+// Digest is what a content is expected to hash to; nil asks nothing.
+type Digest struct {
+	SHA256 []byte `json:"sha256,omitempty"`
+	SHA512 []byte `json:"sha512,omitempty"`
+}
+
+// Goal is the file that an upload becomes by itself when it is complete.
+type Goal struct {
+	Folder     string            `json:"folder,omitempty"`
+	Metadata   map[string]string `json:"meta,omitempty"`
+	OnConflict OnConflict        `json:"on_conflict"`
+	Condition  Condition         `json:"condition,omitzero"`
+}
+
+// size is what counts against the quota, in bytes.
 func (u *Upload) size() (n int64) {
-	for _, p := range u.Parts {
-		n += p.Size
+	if u.State == Receiving {
+		return u.Growth.Reserved
 	}
+	_, n = u.stored()
 	return n
+}
+
+// stored is what the upload has on disk.
+func (u *Upload) stored() (blobs, bytes int64) {
+	for _, p := range u.Parts {
+		if p.Blob != "" {
+			blobs++
+			bytes += p.Size
+		}
+	}
+	return blobs, bytes
 }
 
 // File is a permanent file of an owner.

@@ -123,9 +123,14 @@ func (s *Store) ListUploads(ctx context.Context, o OwnerID, limit int, cursor st
 	return list, next, err
 }
 
-// DeleteUpload drops a temporary upload. A persisted one is CodeConflict: its
-// files remain, and are deleted as files.
+// DeleteUpload drops a temporary upload; a request that is at it is stopped.
+// A persisted one is CodeConflict: its files remain, and are deleted as files.
 func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error {
+	turn, err := s.TakeTurn(ctx, o, token, nil)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
 	now := s.now()
 	return s.update(ctx, o, func(t txn) error {
 		u, err := t.upload(o, token)
@@ -145,6 +150,9 @@ func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error 
 // dropUpload makes an upload a tombstone and its blobs garbage.
 func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, sweep string) error {
 	for _, p := range u.Parts {
+		if p.Blob == "" {
+			continue
+		}
 		g := garbage{Size: p.Size, Owner: u.Owner, At: now, Reason: "upload " + reason, Sweep: sweep}
 		if err := t.discard(p.Blob, g); err != nil {
 			return err
@@ -152,7 +160,7 @@ func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, swee
 	}
 	end := u.tombstone(Gone, now.Add(ttl))
 	end.Reason = reason
-	return t.endUpload(u, end)
+	return t.changeUpload(u, end)
 }
 
 // Touch gives a temporary upload a new lifetime, at most touchCap lifetimes
@@ -171,13 +179,7 @@ func (s *Store) Touch(ctx context.Context, o OwnerID, token Token) (u Upload, er
 		if old.State == Persisted {
 			return nil
 		}
-		until := now.Add(s.ttl)
-		if last := old.CreatedAt.Add(touchCap * s.ttl); until.After(last) {
-			until = last
-		}
-		if until.After(old.ExpiresAt) {
-			u.ExpiresAt = until
-		}
+		u.ExpiresAt = s.nextExpiry(old, now)
 		return t.changeUpload(old, u)
 	})
 	return u, err

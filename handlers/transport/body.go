@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -21,6 +22,10 @@ type BodyReader struct {
 	limit  int64     // 0 for none
 	n      int64
 	err    error
+
+	mu          sync.Mutex
+	interrupted bool
+	finished    bool // the connection has gone on to the next request
 }
 
 type bodyKey struct{}
@@ -62,12 +67,31 @@ func (b *BodyReader) Limit(n int64) { b.limit = n }
 var (
 	errNotYet = errors.New("the body is read while the client waits for 100 Continue")
 	errCut    = store.Errorf(store.CodeTruncated, "The body ended before its end; send it again.")
+	errTaken  = store.Errorf(store.CodeLocked, "Another request went on with this upload; ask how far it has come.")
 	errStall  = store.Errorf(store.CodeTimeout, "The body stopped moving; send it again.")
 	errChunks = store.Errorf(store.CodeInvalid, "The body is not well-formed; check its chunks.")
 )
 
+// Interrupt makes a running Read, and any later one, fail with code locked. It
+// may be called from any goroutine, more than once, and too late.
+func (b *BodyReader) Interrupt() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.conn == nil || b.finished {
+		return
+	}
+	b.interrupted = true
+	b.conn.socket.interrupt()
+}
+
+func (b *BodyReader) isInterrupted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.interrupted
+}
+
 // Read implements io.Reader. Besides io.EOF its errors are of code truncated,
-// timeout, too_large, or invalid for malformed chunks.
+// timeout, locked, too_large, or invalid for malformed chunks.
 func (b *BodyReader) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
@@ -100,6 +124,8 @@ func (b *BodyReader) judge(err error) error {
 		return nil
 	case err == io.EOF && b.n == b.length, err == io.EOF && b.length < 0 && broken == nil:
 		return io.EOF
+	case broken != nil && b.isInterrupted():
+		return errTaken
 	case errors.Is(broken, os.ErrDeadlineExceeded):
 		return errStall
 	case err == io.EOF, broken != nil:
@@ -118,6 +144,9 @@ const (
 // finish sees to it that what a handler left unread is never taken for the
 // next request: a small rest is read away, else the connection ends.
 func (b *BodyReader) finish(ctx *fasthttp.RequestCtx) {
+	b.mu.Lock()
+	b.finished = true
+	b.mu.Unlock()
 	b.conn.socket.receive(false)
 	if b.err == nil && b.length-b.n <= drainBytes &&
 		b.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {

@@ -115,6 +115,36 @@ func TestStalledBodyIsCut(t *testing.T) {
 	}
 }
 
+// A body that hangs ends at once when another request wants its place, and a
+// late interrupt does not touch the next request of the connection.
+func TestInterruptedBody(t *testing.T) {
+	t.Parallel()
+	for _, via := range transports {
+		t.Run(via.name, func(t *testing.T) {
+			t.Parallel()
+			w, dial := via.start(t, patient())
+			c := dial()
+			c.send(put("/taken", length(20_000)) + strings.Repeat("x", 10_000))
+			b := <-w.bodies
+			b.Interrupt()
+			c.want(423)
+			c.wantEnd()
+			wantFailure(t, w, store.CodeLocked)
+			b.Interrupt()
+
+			c = dial()
+			c.send(put("/taken", length(1)) + "x")
+			late := <-w.bodies
+			c.want(200)
+			c.send(put("/taken", length(20_000)) + strings.Repeat("x", 10_000))
+			<-w.bodies
+			late.Interrupt()
+			c.send(strings.Repeat("x", 10_000))
+			c.want(200)
+		})
+	}
+}
+
 func TestMovingBodyIsNeverCut(t *testing.T) {
 	t.Parallel()
 	for _, via := range transports {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,8 +16,9 @@ type paced struct {
 	net.Conn // TCP or Unix
 	idle     time.Duration
 
-	receiving bool      // a body is being read; otherwise the read deadline is fasthttp's
-	readArm   time.Time // when the read deadline was set last
+	stopped   atomic.Bool // nothing more is read of this body
+	receiving bool        // a body is being read; otherwise the read deadline is fasthttp's
+	readArm   time.Time   // when the read deadline was set last
 	writeArm  time.Time
 	sent      int64 // bytes given to the kernel
 	taken     int64 // of these, how many the peer had taken at writeArm
@@ -28,8 +30,15 @@ func (p *paced) due(armed, now time.Time) bool { return now.Sub(armed) > p.idle/
 
 // receive begins or ends the time in which a body is read.
 func (p *paced) receive(on bool) {
+	p.stopped.Store(false)
 	p.receiving = on
 	p.readArm = time.Time{}
+}
+
+// interrupt ends the reading of a body, from any goroutine.
+func (p *paced) interrupt() {
+	p.stopped.Store(true)
+	p.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Read implements net.Conn.
@@ -39,6 +48,9 @@ func (p *paced) Read(b []byte) (int, error) {
 			return 0, err
 		}
 		p.readArm = now
+	}
+	if p.stopped.Load() { // the deadline just set may have replaced that of interrupt
+		return 0, os.ErrDeadlineExceeded
 	}
 	return p.Conn.Read(b)
 }

@@ -46,10 +46,11 @@ type world struct {
 	log  lines         // of the server
 	held chan struct{} // GET /hold answers when it is closed
 
-	stored   atomic.Int64 // bodies that were read to their end
-	pwned    atomic.Int64 // requests to /pwned, which only a smuggled one makes
-	failures chan error   // of reading a body
-	closed   chan string  // responses from files that were closed
+	stored   atomic.Int64               // bodies that were read to their end
+	pwned    atomic.Int64               // requests to /pwned, which only a smuggled one makes
+	failures chan error                 // of reading a body
+	closed   chan string                // responses from files that were closed
+	bodies   chan *transport.BodyReader // of PUT /taken
 }
 
 // patient are timeouts that no test reaches.
@@ -68,6 +69,7 @@ func startOn(t *testing.T, cfg transport.Config, addr string, files transport.TL
 	w := &world{
 		t: t, cfg: cfg, dir: t.TempDir(), held: make(chan struct{}),
 		failures: make(chan error, 1000), closed: make(chan string, 1000),
+		bodies: make(chan *transport.BodyReader, 1),
 	}
 	w.cfg.Log = slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.srv = transport.NewServer(w.app(), w.cfg)
@@ -136,6 +138,15 @@ func (w *world) app() *fiber.App {
 		}
 		return c.SendString(fmt.Sprint(n))
 	})
+	app.Put("/taken", func(c *fiber.Ctx) error {
+		b := transport.Body(c)
+		w.bodies <- b
+		_, err := io.Copy(io.Discard, b)
+		if err != nil {
+			w.failures <- err
+		}
+		return err
+	})
 	app.Put("/unread", admit, func(c *fiber.Ctx) error { return c.SendString("unread") })
 	app.Put("/none", func(c *fiber.Ctx) error {
 		return c.SendString(fmt.Sprint(transport.Body(c) == nil))
@@ -174,6 +185,7 @@ func answerError(c *fiber.Ctx, err error) error {
 	status := map[store.Code]int{
 		store.CodeTruncated: 400, store.CodeInvalid: 400, store.CodeUnauthenticated: 401,
 		store.CodeMethodNotAllowed: 405, store.CodeTimeout: 408, store.CodeTooLarge: 413,
+		store.CodeLocked: 423,
 	}[store.CodeOf(err)]
 	var f *fiber.Error
 	switch {

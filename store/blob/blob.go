@@ -81,7 +81,29 @@ type Store interface {
 	// number where that is not limited or not known.
 	Free(ctx context.Context) (int64, error)
 
+	// Append begins to write at offset of a content that comes in pieces. At
+	// offset 0 the content is new, as in Create, or ErrExist. At a later one,
+	// which is at most the size that a Sync or Seal made durable (else
+	// ErrRange), it goes on: what lies behind offset was never recorded by
+	// the caller and is cut off. Absent: ErrNotExist. One Writer at a time is
+	// used for a ref, and no reader before Seal. Until then the content is
+	// listed and deleted like any other.
+	Append(ctx context.Context, ref Ref, offset int64) (Writer, error)
+
 	// Close releases the store.
+	Close() error
+}
+
+// Writer writes one piece of a content. It is used by one goroutine.
+type Writer interface {
+	io.Writer
+	// Sync makes everything written so far durable, and the name with it.
+	Sync() error
+	// Seal makes the content immutable as it is now, and durable. Nothing is
+	// written behind it, but a later Append may reopen what was sealed: the
+	// caller's record of it may have been lost.
+	Seal() error
+	// Close ends the writing. What was not synced may or may not be there.
 	Close() error
 }
 

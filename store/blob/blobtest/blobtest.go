@@ -44,6 +44,8 @@ func Run(t *testing.T, open func(t *testing.T) blob.Store) {
 		{"List", testList},
 		{"CreateBesideDelete", testCreateBesideDelete},
 		{"Free", testFree},
+		{"Append", testAppend},
+		{"AppendRefusals", testAppendRefusals},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -439,4 +441,74 @@ func list(t *testing.T, s blob.Store, epoch string) (entries []string) {
 	}
 	slices.Sort(entries)
 	return entries
+}
+
+func testAppend(t *testing.T, s blob.Store) {
+	ref, content := newRef(1), random(300<<10)
+	const at = 100 << 10
+	piece := func(offset int64, b []byte, seal bool) {
+		t.Helper()
+		w, err := s.Append(t.Context(), ref, offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := w.Write(b); err != nil || n != len(b) {
+			t.Fatalf("Write = %d, %v", n, err)
+		}
+		end := w.Sync
+		if seal {
+			end = w.Seal
+		}
+		if err := errors.Join(end(), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	piece(0, content[:at+5], false)
+	// Five bytes were not recorded; the next piece does not know of them.
+	piece(at, content[at:], true)
+	if got := read(t, s, ref); !bytes.Equal(got, content) {
+		t.Errorf("%d bytes came back as %d others", len(content), len(got))
+	}
+	// Sealed, but that was not recorded: the last piece comes again.
+	piece(at, content[at:at+10], true)
+	if got := read(t, s, ref); !bytes.Equal(got, content[:at+10]) {
+		t.Errorf("got %d bytes, want %d", len(got), at+10)
+	}
+	piece(at+10, nil, true)
+	if info, err := s.Stat(t.Context(), ref); err != nil || info.Size != at+10 {
+		t.Errorf("Stat = %v, %v", info, err)
+	}
+	gone, err := s.Delete(t.Context(), ref)
+	if err != nil || len(gone) != 1 {
+		t.Errorf("Delete = %v, %v", gone, err)
+	}
+}
+
+func testAppendRefusals(t *testing.T, s blob.Store) {
+	sealed, absent := newRef(1), newRef(2)
+	if _, err := s.Create(t.Context(), sealed, strings.NewReader("12345")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		ref    blob.Ref
+		offset int64
+		want   error
+	}{
+		{"a new one that exists", sealed, 0, blob.ErrExist},
+		{"behind the end", sealed, 6, blob.ErrRange},
+		{"before the start", sealed, -1, blob.ErrRange},
+		{"absent", absent, 1, blob.ErrNotExist},
+		{"malformed", "../x", 0, blob.ErrBadRef},
+	} {
+		if _, err := s.Append(t.Context(), tt.ref, tt.offset); !errors.Is(err, tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	if got := read(t, s, sealed); string(got) != "12345" {
+		t.Errorf("a refused Append left %q", got)
+	}
+	if _, err := s.Stat(t.Context(), absent); !errors.Is(err, blob.ErrNotExist) {
+		t.Errorf("a refused Append made something: %v", err)
+	}
 }

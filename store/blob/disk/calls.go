@@ -11,8 +11,31 @@ type calls struct{ root *os.Root }
 // create makes a new file that this descriptor alone can write: the name is
 // read-only from the first moment.
 func (c calls) create(name string) (*os.File, error) {
-	return c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444)
+	return c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, sealed)
 }
+
+// grow makes a new file that can be opened for writing again.
+func (c calls) grow(name string) (*os.File, error) {
+	return c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, growing)
+}
+
+// reopen opens a file for writing that may be sealed.
+func (c calls) reopen(name string) (*os.File, error) {
+	if err := c.root.Chmod(name, growing); err != nil {
+		return nil, err
+	}
+	return c.root.OpenFile(name, os.O_WRONLY, 0)
+}
+
+// Modes of a file while it grows and from then on.
+const (
+	growing = 0o600
+	sealed  = 0o444
+)
+
+func (c calls) truncate(f *os.File, size int64) error { return f.Truncate(size) }
+
+func (c calls) seal(f *os.File) error { return f.Chmod(sealed) }
 
 func (c calls) write(f *os.File, p []byte) (int, error) { return f.Write(p) }
 

@@ -2,6 +2,9 @@
 //
 //	<dir>/<epoch>/<id>   read-only, the content and nothing else
 //
+// A content that comes in pieces (append.go) grows under that name, writable
+// for its owner alone, until it is sealed.
+//
 // A blob is written under its final name and is durable when Create returns:
 // the file is synced, then the folder that names it; the folder's own name was
 // synced before its first blob. Nothing is ever renamed or overwritten, so a
@@ -84,7 +87,7 @@ func (s *Store) Create(ctx context.Context, ref blob.Ref, r io.Reader) (n int64,
 		return 0, err
 	}
 	// 1. The name, which must be new.
-	f, err := s.create(file, ref.Epoch())
+	f, err := s.create(file, ref.Epoch(), s.calls.create)
 	if err != nil {
 		return 0, wrap("create blob", ref, err)
 	}
@@ -119,10 +122,10 @@ func (s *Store) Create(ctx context.Context, ref blob.Ref, r io.Reader) (n int64,
 	return n, nil
 }
 
-// create makes the file, and the epoch's folder for the first one.
-func (s *Store) create(file, epoch string) (*os.File, error) {
+// create makes the file by call, and the epoch's folder for the first one.
+func (s *Store) create(file, epoch string, call func(string) (*os.File, error)) (*os.File, error) {
 	for {
-		f, err := s.createIn(file, epoch)
+		f, err := s.createIn(file, epoch, call)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
@@ -133,13 +136,13 @@ func (s *Store) create(file, epoch string) (*os.File, error) {
 }
 
 // createIn fails with fs.ErrNotExist unless the folder is there and durable.
-func (s *Store) createIn(file, epoch string) (*os.File, error) {
+func (s *Store) createIn(file, epoch string, call func(string) (*os.File, error)) (*os.File, error) {
 	s.folders.RLock()
 	defer s.folders.RUnlock()
 	if !s.durable[epoch] {
 		return nil, fs.ErrNotExist
 	}
-	return s.calls.create(file)
+	return call(file)
 }
 
 func (s *Store) makeFolder(epoch string) error {

@@ -1,0 +1,700 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/gabriel-vasile/mimetype"
+
+	"upload-service/store/blob"
+)
+
+const (
+	// checkpointStep is how many bytes of one piece may come before they are
+	// made durable and recorded, and the step in which room is set aside for
+	// a content of unknown length.
+	checkpointStep = 64 << 20
+	// turnWait is how long a newcomer waits for the last write of the request
+	// that it stopped.
+	turnWait = 10 * time.Second
+)
+
+// Begin is what a request says about an upload that will come in pieces.
+type Begin struct {
+	Name    Path   // "": made from the token
+	Type    string // media type, "" if not declared
+	Length  int64  // bytes in all, -1 if not known yet
+	Purpose string
+	Label   string // the client's own description, given back as it came
+	Partial bool   // only good for a Concatenate
+	Want    Digest // what the whole must hash to
+	Then    *Goal  // what it becomes when it is complete; nil: it waits for a persist
+}
+
+// BeginUpload makes an upload that will come in pieces. Room for its length is
+// set aside for as long as it lives. Errors: invalid, too_large,
+// quota_exceeded, full, and what placing the file would refuse now.
+func (s *Store) BeginUpload(ctx context.Context, o OwnerID, b Begin) (Upload, error) {
+	now := s.now()
+	u, err := s.begun(ctx, o, b, now)
+	if err != nil {
+		return Upload{}, err
+	}
+	if err := s.checkSpace(ctx, max(0, b.Length)); err != nil {
+		return Upload{}, err
+	}
+	err = s.update(ctx, o, func(t txn) error {
+		return all(t.putUpload(u), s.checkQuota(t, o))
+	})
+	return u, err
+}
+
+// begun is the record of an upload that begins.
+func (s *Store) begun(ctx context.Context, o OwnerID, b Begin, now time.Time) (Upload, error) {
+	if err := s.checkLength(b.Length); err != nil {
+		return Upload{}, err
+	}
+	if len(b.Purpose) > maxPurpose {
+		return Upload{}, FieldErrorf("purpose", "The purpose is longer than %d bytes.", maxPurpose)
+	}
+	u := Upload{
+		Token: NewToken(), Owner: o, State: Receiving, Purpose: b.Purpose, CreatedAt: now, ExpiresAt: now.Add(s.ttl),
+		Growth: &Growth{
+			Length: b.Length, Reserved: max(0, b.Length), Want: b.Want, Then: b.Then, Partial: b.Partial, Label: b.Label,
+		},
+	}
+	if b.Name == "" {
+		b.Name = CleanName("", "upload-"+string(u.Token[:8]))
+	}
+	u.Parts = []Part{{Name: b.Name, ContentType: b.Type}}
+	if b.Then == nil {
+		return u, nil
+	}
+	path, err := b.Name.Join(b.Then.Folder)
+	if err != nil {
+		return Upload{}, err
+	}
+	if b.Then.Metadata, err = checkMetadata(b.Then.Metadata); err != nil {
+		return Upload{}, err
+	}
+	return u, s.CheckPath(ctx, o, path, b.Then.Condition)
+}
+
+func (s *Store) checkLength(n int64) error {
+	if limit := s.limits.FileSize; limit > 0 && n > limit {
+		return Errorf(CodeTooLarge, "A file may have at most %d bytes.", limit)
+	}
+	return nil
+}
+
+// turns are the requests that are at an upload right now: one for each.
+type turns struct {
+	mu   sync.Mutex
+	held map[turnKey]*holder
+}
+
+type turnKey struct {
+	owner OwnerID
+	token Token
+}
+
+type holder struct {
+	stop func()        // asks it to end; may be nil
+	done chan struct{} // closed when it has
+}
+
+// Turn is the exclusive use of an upload by one request. It is used by one
+// goroutine, which releases it.
+type Turn struct {
+	s    *Store
+	key  turnKey
+	self *holder
+	u    Upload
+}
+
+var errLocked = &Error{
+	Code:       CodeLocked,
+	Message:    "Another request is at this upload; try again in a moment.",
+	RetryAfter: time.Second,
+}
+
+// TakeTurn gives the caller the upload for itself. A request that has it now
+// is asked to stop, since its connection is most often dead: what it received
+// is kept, and the newcomer goes on from there. Later newcomers call stop,
+// maybe several times and from any goroutine; nil means that the turn is short.
+//
+// Errors: not_found, gone, and locked if the other one does not end in time.
+func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func()) (*Turn, error) {
+	// Whoever may not see an upload must not disturb it either.
+	if _, err := s.GetUpload(ctx, o, token); err != nil {
+		return nil, err
+	}
+	t := &Turn{s: s, key: turnKey{o, token}, self: &holder{stop, make(chan struct{})}}
+	wait := time.NewTimer(turnWait)
+	defer wait.Stop()
+	for {
+		s.turns.mu.Lock()
+		other := s.turns.held[t.key]
+		if other == nil {
+			s.turns.held[t.key] = t.self
+		}
+		s.turns.mu.Unlock()
+		if other == nil {
+			break
+		}
+		if other.stop != nil {
+			other.stop()
+		}
+		select {
+		case <-other.done:
+		case <-wait.C:
+			return nil, errLocked
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	var err error
+	if t.u, err = s.GetUpload(ctx, o, token); err != nil {
+		t.Release()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Release ends the turn.
+func (t *Turn) Release() {
+	t.s.turns.mu.Lock()
+	delete(t.s.turns.held, t.key)
+	t.s.turns.mu.Unlock()
+	close(t.self.done)
+}
+
+// receiving reports whether a request is at the upload right now.
+func (s *Store) receiving(o OwnerID, token Token) bool {
+	s.turns.mu.Lock()
+	defer s.turns.mu.Unlock()
+	return s.turns.held[turnKey{o, token}] != nil
+}
+
+// Upload is the upload as it is recorded.
+func (t *Turn) Upload() Upload { return t.u }
+
+// Last says when a piece is the last one.
+type Last int
+
+// The choices of Last.
+const (
+	NotLast   Last = iota // more will come, even if the length is reached
+	AtLength              // if the declared length is reached with it
+	LastPiece             // if it comes whole
+)
+
+// Piece is what is declared about some more bytes of an upload.
+type Piece struct {
+	Offset int64     // where they begin: the upload's offset
+	Size   int64     // their number, -1 if not declared
+	Length int64     // of the whole upload, -1 if this request does not say
+	Last   Last      // whether the upload is complete with them
+	Whole  bool      // all of them or none: of a piece that is cut nothing is kept
+	Sum    hash.Hash // checks the bytes against Want; implies Whole; nil for no check
+	Want   []byte
+}
+
+// Append adds a piece. What it acknowledges is durable and survives a crash.
+// An error of r, and a limit that is reached on the way, ends the piece: the
+// bytes before it are kept, unless the piece is a whole one. Upload tells how
+// far the upload has come, whatever Append returns.
+//
+// Errors: conflict (not the offset of the upload, or it is complete), invalid
+// (another length than before), too_large (also beyond the length), quota_exceeded,
+// rate_limited, full, bad_checksum, bad_digest (the whole is not what was
+// announced: the upload is gone), and those of placing the file; then the
+// upload is complete and waits for a persist.
+func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
+	g := t.u.Growth
+	// 1. Does the piece fit behind what is there?
+	if g == nil || t.u.State != Receiving {
+		if g != nil && p.Size == 0 && p.Offset == g.Offset && p.Length < 0 {
+			return nil // the end of what is complete already
+		}
+		return Errorf(CodeConflict, "This upload is complete; nothing can be added to it.")
+	}
+	if p.Offset != g.Offset {
+		return Errorf(CodeConflict, "The upload has %d bytes, so the next piece does not begin at %d.", g.Offset, p.Offset)
+	}
+	length, err := t.lengthWith(p)
+	if err != nil {
+		return err
+	}
+	// 2. Is there room? What is known about the size is set aside first.
+	f, err := t.s.take(t.u.Owner)
+	if err != nil {
+		return err
+	}
+	defer t.s.release(t.u.Owner, f)
+	if err := t.s.checkSpace(ctx, max(0, p.Size)); err != nil {
+		return err
+	}
+	if length != g.Length || p.Size >= 0 && p.Offset+p.Size > g.Reserved {
+		if err := t.reserve(ctx, length, p.Offset+max(0, p.Size)); err != nil {
+			return err
+		}
+	}
+	// 3. The bytes.
+	a := &appending{t: t, p: p, length: length, offset: p.Offset, recorded: p.Offset, ref: t.u.Parts[0].Blob}
+	defer a.close()
+	if err := a.resumeHashes(); err != nil {
+		return err
+	}
+	cut := a.receive(ctx, r)
+	// 4. A piece that must come whole counts only now, and only if it is right.
+	a.p.Whole = a.p.Whole || p.Sum != nil
+	if a.p.Whole && cut != nil {
+		return cut
+	}
+	if p.Sum != nil && !bytes.Equal(p.Sum.Sum(nil), p.Want) {
+		return Errorf(CodeBadChecksum, "The bytes that arrived do not match their checksum; send them again.")
+	}
+	// 5. The end of the piece, although the client may be gone.
+	ctx = context.WithoutCancel(ctx)
+	if cut == nil && (p.Last == LastPiece || p.Last == AtLength && a.offset == length) {
+		return a.complete(ctx)
+	}
+	return errors.Join(cut, a.checkpoint(ctx))
+}
+
+// lengthWith is the upload's length, as known with the piece.
+func (t *Turn) lengthWith(p Piece) (int64, error) {
+	length := t.u.Growth.Length
+	if p.Length >= 0 {
+		if length >= 0 && length != p.Length || p.Length < p.Offset {
+			return 0, FieldErrorf("length", "The length of this upload is %d; it cannot become %d.",
+				max(length, p.Offset), p.Length)
+		}
+		length = p.Length
+	}
+	if length >= 0 && p.Size > length-p.Offset {
+		return 0, errBeyond(length)
+	}
+	return length, t.s.checkLength(max(length, p.Offset+p.Size))
+}
+
+func errBeyond(length int64) error {
+	return Errorf(CodeTooLarge, "This goes beyond the %d bytes that the upload was announced with.", length)
+}
+
+// reserve records the length, if it is known, and sets room aside for the
+// first n bytes: for all of them, else in steps, else to the byte.
+func (t *Turn) reserve(ctx context.Context, length, n int64) error {
+	step := max(t.u.Growth.Reserved, (n+checkpointStep-1)/checkpointStep*checkpointStep)
+	if limit := t.s.limits.FileSize; limit > 0 {
+		step = min(step, limit)
+	}
+	if length >= 0 {
+		step = length
+	}
+	err := t.change(ctx, func(u *Upload) { u.Growth.Length, u.Growth.Reserved = length, step })
+	if CodeOf(err) == CodeQuotaExceeded && length < 0 && n > t.u.Growth.Reserved {
+		err = t.change(ctx, func(u *Upload) { u.Growth.Reserved = n })
+	}
+	return err
+}
+
+// change applies fn to the record of an upload that is still receiving, and
+// gives it a new lifetime.
+func (t *Turn) change(ctx context.Context, fn func(*Upload)) error {
+	s, now := t.s, t.s.now()
+	var u Upload
+	err := s.update(ctx, t.u.Owner, func(tx txn) error {
+		old, err := tx.growing(t.u)
+		if err != nil {
+			return err
+		}
+		u = old.clone()
+		fn(&u)
+		u.ExpiresAt = s.nextExpiry(u, now)
+		if err := tx.changeUpload(old, u); err != nil {
+			return err
+		}
+		if u.size() > old.size() {
+			return s.checkQuota(tx, u.Owner)
+		}
+		return nil
+	})
+	if err == nil {
+		t.u = u
+	}
+	return err
+}
+
+// growing is the record of an upload that has not ended since it was read.
+func (t txn) growing(u Upload) (Upload, error) {
+	now, err := t.upload(u.Owner, u.Token)
+	if err == nil && now.State != Receiving {
+		err = Errorf(CodeGone, "This upload ended while a piece of it came in.")
+	}
+	return now, err
+}
+
+// clone copies what a change of the record may alter.
+func (u Upload) clone() Upload {
+	g := *u.Growth
+	u.Growth = &g
+	u.Parts = append([]Part(nil), u.Parts...)
+	return u
+}
+
+// nextExpiry is when an upload expires that is in use now.
+func (s *Store) nextExpiry(u Upload, now time.Time) time.Time {
+	until := now.Add(s.ttl)
+	if last := u.CreatedAt.Add(touchCap * s.ttl); until.After(last) {
+		until = last
+	}
+	if until.Before(u.ExpiresAt) {
+		return u.ExpiresAt
+	}
+	return until
+}
+
+// appending is one piece on its way in.
+type appending struct {
+	t        *Turn
+	p        Piece
+	length   int64 // of the upload, -1 if not known
+	offset   int64 // bytes written
+	recorded int64 // of these, durable and recorded
+	unsent   int64 // declared and not written: its part of flights.unsent
+	sum      hash.Hash
+	sum512   hash.Hash // nil unless the upload wants it
+	ref      blob.Ref  // "" until there is a byte
+	w        blob.Writer
+	fresh    bool // no record names the blob yet
+	tried    bool // a transaction may have named it
+}
+
+// resumeHashes continues the digests where the last piece ended.
+func (a *appending) resumeHashes() error {
+	g := a.t.u.Growth
+	var err error
+	if a.sum, err = resumeHash(sha256.New(), g.Sum); err != nil {
+		return err
+	}
+	if g.Want.SHA512 != nil {
+		a.sum512, err = resumeHash(sha512.New(), g.Sum512)
+	}
+	return err
+}
+
+func resumeHash(h hash.Hash, state []byte) (hash.Hash, error) {
+	if state == nil {
+		return h, nil
+	}
+	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state); err != nil {
+		return nil, fmt.Errorf("resume the digest of an upload: %w", err)
+	}
+	return h, nil
+}
+
+// open begins to write: an upload has no blob before its first byte.
+func (a *appending) open(ctx context.Context) (err error) {
+	if a.w != nil {
+		return nil
+	}
+	if a.ref == "" {
+		if a.ref, err = a.t.s.newRef(ctx); err != nil {
+			return err
+		}
+		a.fresh = true
+	}
+	a.w, err = a.t.s.blobs.Append(ctx, a.ref, a.recorded)
+	return translate(err)
+}
+
+var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
+
+// receive writes what r yields, up to the limits.
+func (a *appending) receive(ctx context.Context, r io.Reader) error {
+	s := a.t.s
+	a.unsent = max(0, a.p.Size)
+	s.addUnsent(a.unsent)
+	defer func() { s.addUnsent(-a.unsent) }()
+	buf := pieceBuffers.Get().(*[]byte)
+	defer pieceBuffers.Put(buf)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, end := r.Read(*buf)
+		if n > 0 {
+			if err := a.write(ctx, (*buf)[:n]); err != nil {
+				return err
+			}
+		}
+		if end == io.EOF {
+			return nil
+		}
+		if end != nil {
+			return end
+		}
+		if a.offset-a.recorded >= checkpointStep && !a.p.Whole && a.p.Sum == nil {
+			if err := a.checkpoint(ctx); err != nil {
+				return err
+			}
+			if err := s.checkSpace(ctx, 0); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (a *appending) write(ctx context.Context, b []byte) error {
+	next := a.offset + int64(len(b))
+	if a.length >= 0 && next > a.length {
+		return errBeyond(a.length)
+	}
+	if err := a.t.s.checkLength(next); err != nil {
+		return err
+	}
+	if next > a.t.u.Growth.Reserved {
+		if err := a.t.reserve(ctx, a.length, next); err != nil {
+			return err
+		}
+	}
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	if _, err := a.w.Write(b); err != nil {
+		return translate(err)
+	}
+	a.offset = next
+	a.sum.Write(b)
+	if a.sum512 != nil {
+		a.sum512.Write(b)
+	}
+	if a.p.Sum != nil {
+		a.p.Sum.Write(b)
+	}
+	sent := min(a.unsent, int64(len(b)))
+	a.unsent -= sent
+	a.t.s.addUnsent(-sent)
+	return nil
+}
+
+// checkpoint makes what was written durable, then records it: a crash leaves
+// bytes behind the recorded offset at most, and they are cut off.
+func (a *appending) checkpoint(ctx context.Context) error {
+	if a.offset == a.recorded {
+		return nil
+	}
+	if err := a.w.Sync(); err != nil {
+		return translate(err)
+	}
+	sum, err := hashState(a.sum)
+	sum512, err512 := hashState(a.sum512)
+	if err := errors.Join(err, err512); err != nil {
+		return err
+	}
+	a.tried = true
+	err = a.t.change(ctx, func(u *Upload) {
+		u.Growth.Offset, u.Growth.Sum, u.Growth.Sum512 = a.offset, sum, sum512
+		u.Parts[0].Blob, u.Parts[0].Size = a.ref, a.offset
+	})
+	if err != nil {
+		return err
+	}
+	a.isRecorded()
+	return nil
+}
+
+func hashState(h hash.Hash) ([]byte, error) {
+	if h == nil {
+		return nil, nil
+	}
+	return h.(encoding.BinaryMarshaler).MarshalBinary()
+}
+
+func (a *appending) isRecorded() {
+	a.recorded = a.offset
+	if a.fresh {
+		a.fresh = false
+		a.t.s.settle(a.ref)
+	}
+}
+
+// complete ends the upload: sealed bytes, then one transaction that makes it
+// ready, or the file that it was meant to be.
+func (a *appending) complete(ctx context.Context) error {
+	s, t := a.t.s, a.t
+	// 1. No byte changes any more.
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	if err := a.w.Seal(); err != nil {
+		return translate(err)
+	}
+	// 2. Is it what was announced?
+	part := t.u.Parts[0]
+	part.Blob, part.Size, part.SHA256 = a.ref, a.offset, a.sum.Sum(nil)
+	want := t.u.Growth.Want
+	if want.SHA256 != nil && !bytes.Equal(want.SHA256, part.SHA256) ||
+		want.SHA512 != nil && !bytes.Equal(want.SHA512, a.sum512.Sum(nil)) {
+		return errors.Join(
+			Errorf(CodeBadDigest, "The bytes that arrived do not match the announced digest; upload the file again."),
+			t.drop(ctx, "did not match its digest"))
+	}
+	if err := s.sniff(ctx, &part); err != nil {
+		return err
+	}
+	// 3. One transaction.
+	a.tried = true
+	err := t.finish(ctx, part, true)
+	var refused error
+	if code := CodeOf(err); code == CodeConflict || code == CodePrecondition {
+		// It cannot be the file that it was meant to be, but it is whole: it
+		// waits for somebody to decide.
+		refused = err
+		err = t.finish(ctx, part, false)
+	}
+	if err != nil {
+		return err
+	}
+	a.isRecorded()
+	return refused
+}
+
+// sniff looks at the first bytes of a part.
+func (s *Store) sniff(ctx context.Context, p *Part) error {
+	r, err := s.blobs.Open(ctx, p.Blob, 0, min(p.Size, sniffLen))
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	m, err := mimetype.DetectReader(r)
+	if err != nil {
+		return fmt.Errorf("look at the first bytes of blob %s: %w", p.Blob, err)
+	}
+	p.Sniffed = m.String()
+	p.ContentType = mediaType(p.ContentType, p.Sniffed)
+	return nil
+}
+
+// finish makes the upload ready with its one part; and the file that it was
+// meant to be, if place says so.
+func (t *Turn) finish(ctx context.Context, part Part, place bool) error {
+	e, err := newEnding(t.u, part, place, t.s)
+	if err != nil {
+		return err
+	}
+	err = t.s.update(ctx, t.u.Owner, func(tx txn) error {
+		old, err := tx.growing(t.u)
+		if err != nil {
+			return err
+		}
+		return e.apply(tx, old)
+	})
+	if err != nil {
+		return err
+	}
+	t.u = e.end
+	e.show(ctx)
+	return nil
+}
+
+// ending turns an upload whose content is whole into what it becomes. What is
+// random about it is made before the transaction.
+type ending struct {
+	s      *Store
+	now    time.Time
+	part   Part
+	goal   *Goal // nil: it waits for a persist
+	target placement
+	print  []byte
+	end    Upload // set by apply
+	file   File   // set by apply
+}
+
+func newEnding(u Upload, part Part, place bool, s *Store) (*ending, error) {
+	e := &ending{s: s, now: s.now(), part: part}
+	goal := u.Growth.Then
+	if !place || goal == nil {
+		return e, nil
+	}
+	path, err := part.Name.Join(goal.Folder)
+	if err != nil {
+		return nil, err
+	}
+	e.goal, e.target = goal, newPlacement(part, path)
+	e.target.meta = goal.Metadata
+	req := Persist{Tokens: []Token{u.Token}, Folder: goal.Folder, Metadata: goal.Metadata, OnConflict: goal.OnConflict}
+	e.print, err = req.fingerprint()
+	return e, err
+}
+
+// apply replaces old, which may be new and without a record.
+func (e *ending) apply(t txn, old Upload) error {
+	u := old.clone()
+	u.State, u.Parts, u.ExpiresAt = Ready, []Part{e.part}, e.now.Add(e.s.ttl)
+	g := u.Growth
+	g.Offset, g.Length, g.Reserved, g.Sum, g.Sum512, g.Then = e.part.Size, e.part.Size, 0, nil, nil, nil
+	if e.goal != nil {
+		file, err := e.s.place(t, u.Owner, e.target, e.goal.OnConflict, e.goal.Condition, e.now)
+		if err != nil {
+			return err
+		}
+		e.file = file
+		u = u.tombstone(Persisted, u.ExpiresAt)
+		u.Fingerprint, u.Metadata = e.print, e.goal.Metadata
+		file.Metadata = nil
+		u.Files = []File{file}
+	}
+	e.end = u
+	return t.changeUpload(old, u)
+}
+
+// show lets the visible tree follow.
+func (e *ending) show(ctx context.Context) {
+	if e.goal != nil {
+		e.s.show(ctx, []mark{{e.file.Owner, e.file.Path, e.target.stamp}})
+	}
+}
+
+// drop ends the upload without a content.
+func (t *Turn) drop(ctx context.Context, reason string) error {
+	now := t.s.now()
+	return t.s.update(ctx, t.u.Owner, func(tx txn) error {
+		u, err := tx.growing(t.u)
+		if err != nil {
+			return err
+		}
+		return tx.dropUpload(u, now, t.s.ttl, reason, "")
+	})
+}
+
+// close ends the piece. A blob that no record names goes.
+func (a *appending) close() {
+	s := a.t.s
+	var err error
+	if a.w != nil {
+		err = a.w.Close()
+	}
+	if a.fresh {
+		ctx := context.Background()
+		if a.tried {
+			err = errors.Join(err, s.condemn(ctx, []*Part{{Blob: a.ref, Size: a.offset}}))
+		} else {
+			err = errors.Join(err, s.remove(ctx, a.ref))
+		}
+	}
+	if err != nil {
+		s.log.Warn("a piece of an upload could not be put away", "error", err)
+	}
+}

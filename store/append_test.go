@@ -1,0 +1,423 @@
+package store_test
+
+import (
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"upload-service/store"
+)
+
+func (w *world) begin(o store.OwnerID, b store.Begin) store.Upload {
+	w.t.Helper()
+	u, err := w.store.BeginUpload(w.t.Context(), o, b)
+	w.ok(err)
+	return u
+}
+
+// append adds a piece; the zero Length is none.
+func (w *world) append(u store.Upload, content string, p store.Piece) (store.Upload, error) {
+	w.t.Helper()
+	return w.appendFrom(u, strings.NewReader(content), int64(len(content)), p)
+}
+
+func (w *world) appendFrom(u store.Upload, r io.Reader, size int64, p store.Piece) (store.Upload, error) {
+	w.t.Helper()
+	turn, err := w.store.TakeTurn(w.t.Context(), u.Owner, u.Token, nil)
+	if err != nil {
+		return u, err
+	}
+	defer turn.Release()
+	p.Size = size
+	if p.Length == 0 {
+		p.Length = -1
+	}
+	err = turn.Append(w.t.Context(), r, p)
+	return turn.Upload(), err
+}
+
+func (w *world) mustAppend(u store.Upload, content string, p store.Piece) store.Upload {
+	w.t.Helper()
+	u, err := w.append(u, content, p)
+	w.ok(err)
+	return u
+}
+
+func (w *world) wantOffset(u store.Upload, want int64) {
+	w.t.Helper()
+	got, err := w.store.GetUpload(w.t.Context(), u.Owner, u.Token)
+	w.ok(err)
+	if got.Growth.Offset != want {
+		w.t.Fatalf("the offset is %d, want %d", got.Growth.Offset, want)
+	}
+}
+
+// wantUpload checks the content of a complete upload by persisting it.
+func (w *world) wantUpload(u store.Upload, want string) {
+	w.t.Helper()
+	files, _, err := w.store.PersistUploads(w.t.Context(), u.Owner, store.Persist{
+		Tokens: []store.Token{u.Token}, Folder: "got", OnConflict: store.Rename,
+	})
+	w.ok(err)
+	w.wantFile(u.Owner, string(files[0].Path), want)
+}
+
+func TestAppend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Name: "a.txt", Length: 10, Label: "as it came"})
+	if u.State != store.Receiving || w.usage(alice).UploadBytes != 10 || w.blobCount() != 0 {
+		t.Errorf("got %+v, %+v", u, w.usage(alice))
+	}
+	u = w.mustAppend(u, "hello", store.Piece{Last: store.AtLength})
+	w.wantOffset(u, 5)
+	w.wantClean("in the middle")
+	w.close() // a new process goes on where the old one stopped
+	w.open()
+	u = w.mustAppend(u, "", store.Piece{Offset: 5, Last: store.AtLength})
+	u = w.mustAppend(u, "wor", store.Piece{Offset: 5, Last: store.AtLength})
+	u = w.mustAppend(u, "ld", store.Piece{Offset: 8, Last: store.AtLength})
+	if u.State != store.Ready || u.Growth.Label != "as it came" || u.Parts[0].ContentType != "text/plain; charset=utf-8" {
+		t.Errorf("got %+v", u)
+	}
+	w.mustAppend(u, "", store.Piece{Offset: 10, Last: store.AtLength}) // the end, again
+	_, err := w.append(u, "x", store.Piece{Offset: 10})
+	w.wantCode(err, store.CodeConflict, "behind the end")
+	w.wantClean("when complete")
+	w.wantUpload(u, "helloworld")
+	w.wantClean("when persisted")
+}
+
+func TestAppendOfNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 0})
+	u = w.mustAppend(u, "", store.Piece{Last: store.AtLength})
+	w.wantClean("an empty upload")
+	w.wantUpload(u, "")
+
+	// The length is no end for who says when it is over.
+	u = w.begin(alice, store.Begin{Length: 3})
+	u = w.mustAppend(u, "abc", store.Piece{Last: store.NotLast})
+	if u.State != store.Receiving {
+		t.Errorf("state %s", u.State)
+	}
+	w.wantUpload(w.mustAppend(u, "", store.Piece{Offset: 3, Last: store.LastPiece}), "abc")
+}
+
+func TestAppendThatIsCut(t *testing.T) {
+	t.Parallel()
+	cut := errors.New("cut")
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 10})
+	body := func(s string) io.Reader { return io.MultiReader(strings.NewReader(s), iotest.ErrReader(cut)) }
+
+	u, err := w.appendFrom(u, body("12345"), 10, store.Piece{Last: store.AtLength})
+	if !errors.Is(err, cut) {
+		t.Fatalf("got %v", err)
+	}
+	w.wantOffset(u, 5) // what came is kept
+	for name, p := range map[string]store.Piece{
+		"whole":    {Offset: 5, Whole: true},
+		"checksum": {Offset: 5, Sum: sha1.New(), Want: make([]byte, 20)},
+	} {
+		if _, err := w.appendFrom(u, body("abc"), 5, p); !errors.Is(err, cut) {
+			t.Fatalf("%s: got %v", name, err)
+		}
+		w.wantOffset(u, 5) // nothing of it
+	}
+	_, err = w.appendFrom(u, body("67890"), 5, store.Piece{Offset: 5, Last: store.LastPiece})
+	if !errors.Is(err, cut) {
+		t.Fatalf("got %v", err)
+	}
+	w.wantOffset(u, 10)
+	w.wantClean("after cuts")
+	w.wantUpload(w.mustAppend(u, "", store.Piece{Offset: 10, Last: store.LastPiece}), "1234567890")
+
+	// The very first piece is dropped whole: no blob is left.
+	v := w.begin(alice, store.Begin{Length: 10})
+	_, err = w.appendFrom(v, body("abc"), 10, store.Piece{Whole: true})
+	if !errors.Is(err, cut) || w.blobCount() != 1 {
+		t.Errorf("got %v and %d blobs", err, w.blobCount())
+	}
+}
+
+func TestAppendRefusals(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.FileSize = 100 })
+	ctx := t.Context()
+	_, err := w.store.BeginUpload(ctx, alice, store.Begin{Length: 101})
+	w.wantCode(err, store.CodeTooLarge, "a length beyond the limit")
+	u := w.begin(alice, store.Begin{Length: 10})
+	u = w.mustAppend(u, "12345", store.Piece{})
+	open := w.begin(alice, store.Begin{Length: -1})
+	open = w.mustAppend(open, "12345", store.Piece{})
+	for _, tt := range []struct {
+		name    string
+		u       store.Upload
+		content string
+		size    int64
+		p       store.Piece
+		want    store.Code
+		offset  int64
+	}{
+		{"before the offset", u, "x", 1, store.Piece{Offset: 4}, store.CodeConflict, 5},
+		{"behind the offset", u, "x", 1, store.Piece{Offset: 6}, store.CodeConflict, 5},
+		{"another length", u, "x", 1, store.Piece{Offset: 5, Length: 11}, store.CodeInvalid, 5},
+		{"beyond the length", u, "123456", 6, store.Piece{Offset: 5}, store.CodeTooLarge, 5},
+		{"beyond the length, not declared", u, "123456", -1, store.Piece{Offset: 5, Whole: true}, store.CodeTooLarge, 5},
+		{"a length below the offset", open, "", 0, store.Piece{Offset: 5, Length: 4}, store.CodeInvalid, 5},
+		{"a late length beyond the limit", open, "", 0, store.Piece{Offset: 5, Length: 101}, store.CodeTooLarge, 5},
+		{"beyond the limit", open, strings.Repeat("x", 96), 96, store.Piece{Offset: 5}, store.CodeTooLarge, 5},
+		{"beyond the limit, not declared", open, strings.Repeat("x", 96), -1, store.Piece{Offset: 5}, store.CodeTooLarge, 5},
+		{"wrong checksum", u, "67", 2, store.Piece{Offset: 5, Sum: sha1.New(), Want: []byte("no")}, store.CodeBadChecksum, 5},
+	} {
+		_, err := w.appendFrom(tt.u, strings.NewReader(tt.content), tt.size, tt.p)
+		w.wantCode(err, tt.want, tt.name)
+		w.wantOffset(tt.u, tt.offset)
+	}
+	sum := sha1.Sum([]byte("67"))
+	u = w.mustAppend(u, "67", store.Piece{Offset: 5, Sum: sha1.New(), Want: sum[:]})
+	w.wantOffset(u, 7)
+	_, err = w.store.TakeTurn(ctx, bob, u.Token, nil)
+	w.wantCode(err, store.CodeNotFound, "somebody else")
+	w.wantClean("after refusals")
+}
+
+func TestAppendDeferredLength(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = 100 << 20 })
+	u := w.begin(alice, store.Begin{Length: -1})
+	if got := w.usage(alice).UploadBytes; got != 0 {
+		t.Errorf("%d bytes are set aside before any came", got)
+	}
+	u = w.mustAppend(u, "abc", store.Piece{Last: store.AtLength})
+	if got := w.usage(alice).UploadBytes; got != 64<<20 {
+		t.Errorf("%d bytes are set aside", got)
+	}
+	// Another one finds no room for a whole step, and gets what it needs.
+	v := w.begin(alice, store.Begin{Length: -1})
+	v = w.mustAppend(v, strings.Repeat("x", 36<<20), store.Piece{})
+	_, err := w.append(v, "y", store.Piece{Offset: 36 << 20})
+	w.wantCode(err, store.CodeQuotaExceeded, "one byte more")
+	u = w.mustAppend(u, "de", store.Piece{Offset: 3, Length: 5, Last: store.AtLength})
+	if got := w.usage(alice).UploadBytes; got != 36<<20+5 {
+		t.Errorf("%d bytes count at the end", got)
+	}
+	w.mustAppend(v, "y", store.Piece{Offset: 36 << 20})
+	w.wantUpload(u, "abcde")
+	w.wantClean("after deferred lengths")
+}
+
+func TestAppendDigest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sum, sum512 := sha256.Sum256([]byte("abcd")), sha512.Sum512([]byte("abcd"))
+	for name, want := range map[string]store.Digest{
+		"sha-256": {SHA256: sum[:]}, "sha-512": {SHA512: sum512[:]}, "both": {SHA256: sum[:], SHA512: sum512[:]},
+	} {
+		good := w.begin(alice, store.Begin{Length: 4, Want: want})
+		good = w.mustAppend(good, "ab", store.Piece{Last: store.AtLength})
+		w.wantUpload(w.mustAppend(good, "cd", store.Piece{Offset: 2, Last: store.AtLength}), "abcd")
+
+		bad := w.begin(alice, store.Begin{Length: 4, Want: want})
+		bad = w.mustAppend(bad, "ab", store.Piece{Last: store.AtLength})
+		_, err := w.append(bad, "cx", store.Piece{Offset: 2, Last: store.AtLength})
+		w.wantCode(err, store.CodeBadDigest, name)
+		_, err = w.store.GetUpload(t.Context(), alice, bad.Token)
+		w.wantCode(err, store.CodeGone, name)
+	}
+	w.sweep(store.SweepOptions{})
+	w.wantClean("after wrong digests")
+}
+
+// TestTakeover shows that a newcomer gets an upload whose request hangs, with
+// all that came.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 10})
+	r, body := io.Pipe()
+	hangs := make(chan error, 1)
+	turn, err := w.store.TakeTurn(t.Context(), alice, u.Token, func() { r.CloseWithError(errors.New("stopped")) })
+	w.ok(err)
+	go func() {
+		defer turn.Release()
+		hangs <- turn.Append(t.Context(), r, store.Piece{Size: 10, Length: -1, Last: store.AtLength})
+	}()
+	_, err = body.Write([]byte("12345"))
+	w.ok(err)
+	// The sweep leaves alone what is coming in, however old it is.
+	w.clock.advance(2 * ttl)
+	if report := w.sweep(store.SweepOptions{}); report.Uploads != 0 {
+		t.Errorf("swept %+v", report)
+	}
+	w.clock.advance(-2 * ttl)
+	u = w.mustAppend(u, "67890", store.Piece{Offset: 5, Last: store.AtLength})
+	if err := <-hangs; err == nil {
+		t.Error("the stopped request succeeded")
+	}
+	w.wantUpload(u, "1234567890")
+
+	// Several newcomers at once: all get it, one after the other.
+	v := w.begin(alice, store.Begin{Length: 8})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for done := false; !done && !t.Failed(); {
+				turn, err := w.store.TakeTurn(t.Context(), alice, v.Token, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				at := turn.Upload().Growth.Offset
+				if done = at == 8; !done {
+					done = turn.Append(t.Context(), strings.NewReader("x"), store.Piece{Offset: at, Size: 1, Length: -1, Last: store.AtLength}) == nil
+				}
+				turn.Release()
+			}
+		})
+	}
+	wg.Wait()
+	w.wantUpload(v, "xxxxxxxx")
+	w.wantClean("after takeovers")
+}
+
+func TestUnfinishedExpires(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 10})
+	for i := range int64(9) {
+		w.clock.advance(45 * time.Minute)
+		u = w.mustAppend(u, "x", store.Piece{Offset: i}) // each byte keeps it
+	}
+	if !u.ExpiresAt.Equal(u.CreatedAt.Add(7 * ttl)) {
+		t.Errorf("expires %v after it began", u.ExpiresAt.Sub(u.CreatedAt))
+	}
+	w.clock.advance(45 * time.Minute)
+	_, err := w.append(u, "x", store.Piece{Offset: u.Growth.Offset})
+	w.wantCode(err, store.CodeGone, "beyond the cap")
+	report := w.sweep(store.SweepOptions{})
+	if report.Uploads != 1 || report.Blobs != 1 || report.Bytes != u.Growth.Offset {
+		t.Errorf("got %+v", report)
+	}
+	if got := w.usage(alice); got != (store.Usage{}) {
+		t.Errorf("still counted: %+v", got)
+	}
+	w.wantClean("after the sweep")
+}
+
+// TestGoal makes an upload a file by its last byte.
+func TestGoal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	goal := func(c store.OnConflict) *store.Goal {
+		return &store.Goal{Folder: "in", Metadata: map[string]string{"k": "v"}, OnConflict: c}
+	}
+	u := w.begin(alice, store.Begin{Name: "a", Length: 2, Then: goal(store.Replace)})
+	u = w.mustAppend(u, "a", store.Piece{Last: store.AtLength})
+	w.mustPut(alice, "in/a", "old")
+	u = w.mustAppend(u, "b", store.Piece{Offset: 1, Last: store.AtLength})
+	if u.State != store.Persisted || u.Files[0].Version != 2 || u.Growth.Offset != 2 {
+		t.Errorf("got %+v", u)
+	}
+	w.wantFile(alice, "in/a", "ab")
+	f, err := w.store.GetFile(t.Context(), alice, w.path("in/a"))
+	if err != nil || f.Metadata["k"] != "v" {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	// A form may carry the token all the same.
+	files, repeated, err := w.store.PersistUploads(t.Context(), alice, store.Persist{
+		Tokens: []store.Token{u.Token}, Folder: "in", Metadata: map[string]string{"k": "v"}, OnConflict: store.Replace,
+	})
+	if err != nil || !repeated || files[0].ID != f.ID {
+		t.Errorf("got %v, %v, %v", files, repeated, err)
+	}
+
+	// Where the file cannot be, the upload is whole and waits.
+	w.wantCode(w.beginErr(store.Begin{Name: "a", Then: goal(store.Fail), Length: 1}), "", "known when it ends")
+	u = w.begin(alice, store.Begin{Name: "b", Length: 1, Then: goal(store.Fail)})
+	w.mustPut(alice, "in/b", "first")
+	u, err = w.append(u, "x", store.Piece{Last: store.AtLength})
+	w.wantCode(err, store.CodeConflict, "taken meanwhile")
+	if u.State != store.Ready {
+		t.Errorf("state %s", u.State)
+	}
+	w.wantUpload(u, "x")
+	w.wantCode(w.beginErr(store.Begin{Name: "a", Length: 1, Then: &store.Goal{Folder: "in/b"}}), store.CodeConflict, "below a file")
+	w.wantClean("after goals")
+}
+
+func (w *world) beginErr(b store.Begin) error {
+	_, err := w.store.BeginUpload(w.t.Context(), alice, b)
+	return err
+}
+
+func TestConcatenate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = 10 })
+	ctx := t.Context()
+	part := func(o store.OwnerID, content string) store.Upload {
+		u := w.begin(o, store.Begin{Length: int64(len(content)), Partial: true})
+		return w.mustAppend(u, content, store.Piece{Last: store.AtLength})
+	}
+	a, b, foreign := part(alice, "aaa"), part(alice, "bb"), part(bob, "f")
+	unfinished := w.begin(alice, store.Begin{Length: 5, Partial: true})
+	plain := w.mustUpload(bob, "p")
+	for _, tt := range []struct {
+		name   string
+		tokens []store.Token
+		want   store.Code
+	}{
+		{"none", nil, store.CodeInvalid},
+		{"somebody else's", []store.Token{a.Token, foreign.Token}, store.CodeNotFound},
+		{"not finished", []store.Token{a.Token, unfinished.Token}, store.CodeConflict},
+		{"more than the quota", []store.Token{a.Token, a.Token, a.Token, a.Token}, store.CodeQuotaExceeded},
+	} {
+		_, err := w.store.Concatenate(ctx, alice, tt.tokens, store.Begin{})
+		w.wantCode(err, tt.want, tt.name)
+	}
+	_, err := w.store.Concatenate(ctx, bob, []store.Token{plain.Token}, store.Begin{})
+	w.wantCode(err, store.CodeConflict, "no part")
+	_, _, err = w.store.PersistUploads(ctx, alice, store.Persist{Tokens: []store.Token{a.Token}})
+	w.wantCode(err, store.CodeConflict, "a part alone")
+	w.ok(w.store.DeleteUpload(ctx, alice, unfinished.Token))
+
+	u, err := w.store.Concatenate(ctx, alice, []store.Token{b.Token, a.Token, b.Token}, store.Begin{Name: "whole"})
+	w.ok(err)
+	if got := w.usage(alice).UploadBytes; got != 7 {
+		t.Errorf("%d bytes count", got)
+	}
+	again, err := w.store.Concatenate(ctx, alice, []store.Token{b.Token, a.Token, b.Token}, store.Begin{})
+	if err != nil || again.Token != u.Token {
+		t.Errorf("repeated: %v, %v", again.Token, err)
+	}
+	_, err = w.store.Concatenate(ctx, alice, []store.Token{a.Token, b.Token}, store.Begin{})
+	w.wantCode(err, store.CodeGone, "parts that are used up")
+	w.sweep(store.SweepOptions{})
+	w.wantClean("after the concatenation")
+	w.wantUpload(u, "bbaaabb")
+}
+
+// TestUnrecordedTail: what was written and not recorded, as after a crash, is
+// cut off by the next piece.
+func TestUnrecordedTail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 4})
+	u = w.mustAppend(u, "ab", store.Piece{Last: store.AtLength})
+	name := filepath.Join(w.dir, ".upload-service", "blobs", filepath.FromSlash(string(u.Parts[0].Blob)))
+	w.ok(os.WriteFile(name, []byte("abcdefgh"), 0o600))
+	w.wantClean("a tail is no finding")
+	w.wantUpload(w.mustAppend(u, "CD", store.Piece{Offset: 2, Last: store.AtLength}), "abCD")
+	w.wantClean("after the tail")
+}

@@ -1,0 +1,105 @@
+package disk
+
+import (
+	"context"
+	"os"
+
+	"upload-service/store/blob"
+)
+
+// Append implements blob.Store.
+func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Writer, error) {
+	file, err := name(ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, wrap("append to blob", ref, err)
+	}
+	w := &writer{s: s, ref: ref, unnamed: offset == 0}
+	if offset == 0 {
+		w.f, err = s.create(file, ref.Epoch(), s.calls.grow)
+	} else {
+		w.f, err = s.reopen(file, offset)
+	}
+	if err != nil {
+		return nil, wrap("append to blob", ref, err)
+	}
+	return w, nil
+}
+
+// reopen opens a content, cut to offset bytes, at its end.
+func (s *Store) reopen(file string, offset int64) (*os.File, error) {
+	info, err := s.calls.root.Lstat(file)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, errStray
+	case offset < 0 || info.Size() < offset:
+		return nil, blob.ErrRange
+	}
+	f, err := s.calls.reopen(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > offset {
+		err = s.calls.truncate(f, offset)
+	}
+	if err == nil {
+		_, err = f.Seek(offset, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// writer is one piece of a content on its way to the disk.
+type writer struct {
+	s       *Store
+	f       *os.File
+	ref     blob.Ref
+	unnamed bool // the name is not durable yet
+}
+
+// Write implements blob.Writer.
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := w.s.calls.write(w.f, p)
+	if err != nil {
+		return n, wrap("write blob", w.ref, err)
+	}
+	return n, nil
+}
+
+// Sync implements blob.Writer: first the content, then the name.
+func (w *writer) Sync() error {
+	if err := w.s.calls.sync(w.f); err != nil {
+		return wrap("sync blob", w.ref, err)
+	}
+	if !w.unnamed {
+		return nil
+	}
+	if err := w.s.shared.sync(w.ref.Epoch()); err != nil {
+		return wrap("sync the folder of blob", w.ref, err)
+	}
+	w.unnamed = false
+	return nil
+}
+
+// Seal implements blob.Writer.
+func (w *writer) Seal() error {
+	if err := w.s.calls.seal(w.f); err != nil {
+		return wrap("seal blob", w.ref, err)
+	}
+	return w.Sync()
+}
+
+// Close implements blob.Writer.
+func (w *writer) Close() error {
+	if err := w.f.Close(); err != nil {
+		return wrap("close blob", w.ref, err)
+	}
+	return nil
+}

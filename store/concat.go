@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"io"
+	"slices"
+)
+
+// Concatenate makes one upload of complete partial ones, in the order given;
+// one may be named several times. Its bytes are copied and hashed once; then
+// the parts are used up in the transaction that names the whole, so they never
+// count twice. Repeated with the same parts it returns the same upload.
+//
+// Errors: invalid, not_found, gone, conflict (not a part, or not complete),
+// and those of BeginUpload and of placing the file.
+func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Begin) (Upload, error) {
+	if len(tokens) == 0 || len(tokens) > MaxTokens {
+		return Upload{}, Errorf(CodeInvalid, "Name 1 to %d parts to put together.", MaxTokens)
+	}
+	// 1. The parts, or what became of them.
+	var parts []Part
+	var done Token
+	err := s.view(ctx, func(t txn) (err error) {
+		parts, done, err = s.partials(t, o, tokens)
+		return err
+	})
+	if err != nil {
+		return Upload{}, err
+	}
+	if done != "" {
+		return s.GetUpload(ctx, o, done)
+	}
+	b.Length, b.Partial = 0, false
+	for _, p := range parts {
+		b.Length += p.Size
+	}
+	whole, err := s.begun(ctx, o, b, s.now())
+	if err != nil {
+		return Upload{}, err
+	}
+	whole.Growth.Of, whole.Growth.Reserved = tokens, 0
+
+	// 2. Their bytes, in a blob of its own. The commit gives back what the
+	// parts count.
+	f, err := s.take(o)
+	if err != nil {
+		return Upload{}, err
+	}
+	in := &Intake{s: s, owner: o, flight: f, replaced: b.Length}
+	defer func() {
+		if err := in.Close(ctx); err != nil {
+			s.log.Warn("a concatenation could not be put away", "error", err)
+		}
+	}()
+	if err := in.reserve(ctx, b.Length); err != nil {
+		return Upload{}, err
+	}
+	r := &chain{ctx: ctx, s: s, parts: parts}
+	defer r.close()
+	part, err := in.Add(ctx, r, Content{Name: whole.Parts[0].Name, Type: b.Type, SHA256: b.Want.SHA256, SHA512: b.Want.SHA512})
+	if err != nil {
+		return Upload{}, err
+	}
+
+	// 3. One transaction: the parts go, the whole comes.
+	u, err := s.concatenated(ctx, in, whole, *part, tokens, true)
+	if code := CodeOf(err); b.Then != nil && (code == CodeConflict || code == CodePrecondition) {
+		refused := err
+		if u, err = s.concatenated(ctx, in, whole, *part, tokens, false); err == nil {
+			err = refused
+		}
+	}
+	return u, err
+}
+
+func (s *Store) concatenated(ctx context.Context, in *Intake, whole Upload, part Part, tokens []Token, place bool) (Upload, error) {
+	e, err := newEnding(whole, part, place, s)
+	if err != nil {
+		return Upload{}, err
+	}
+	distinct := slices.Clone(tokens)
+	slices.Sort(distinct)
+	distinct = slices.Compact(distinct)
+	err = in.commit(ctx, func(t txn) error {
+		if _, done, err := s.partials(t, in.owner, tokens); err != nil || done != "" {
+			return all(err, Errorf(CodeConflict, "The parts were put together by another request."))
+		}
+		for _, token := range distinct {
+			u, err := t.upload(in.owner, token)
+			if err != nil {
+				return err
+			}
+			u = u.clone()
+			u.Growth.Into = whole.Token
+			if err := t.dropUpload(u, e.now, s.ttl, reasonUsed, ""); err != nil {
+				return err
+			}
+		}
+		if err := t.putUpload(whole); err != nil {
+			return err
+		}
+		return all(e.apply(t, whole), s.checkQuota(t, in.owner))
+	})
+	if err != nil {
+		return Upload{}, err
+	}
+	e.show(ctx)
+	return e.end, nil
+}
+
+const reasonUsed = "became part of another"
+
+// partials returns the contents of complete partial uploads; or, if they were
+// put together in this order before, the upload that they became.
+func (s *Store) partials(t txn, o OwnerID, tokens []Token) (parts []Part, done Token, err error) {
+	for _, token := range tokens {
+		u, err := t.upload(o, token)
+		if err != nil {
+			return nil, "", err
+		}
+		g := u.Growth
+		if g == nil || !g.Partial {
+			return nil, "", Errorf(CodeConflict, "The upload %s was not begun as a part.", token)
+		}
+		if g.Into != "" && u.State == Gone {
+			whole, err := t.upload(o, g.Into)
+			if err == nil && slices.Equal(whole.Growth.Of, tokens) {
+				return nil, g.Into, nil
+			}
+		}
+		if err := u.live(s.now()); err != nil {
+			return nil, "", err
+		}
+		if u.State != Ready {
+			return nil, "", Errorf(CodeConflict, "The part %s is not complete yet; finish it first.", token)
+		}
+		parts = append(parts, u.Parts[0])
+	}
+	return parts, "", nil
+}
+
+// chain reads contents one after the other.
+type chain struct {
+	ctx   context.Context
+	s     *Store
+	parts []Part
+	r     io.ReadCloser
+}
+
+func (c *chain) Read(p []byte) (int, error) {
+	for {
+		if c.r == nil {
+			if len(c.parts) == 0 {
+				return 0, io.EOF
+			}
+			r, err := c.s.OpenPart(c.ctx, c.parts[0], 0, -1)
+			if err != nil {
+				return 0, err
+			}
+			c.r, c.parts = r, c.parts[1:]
+		}
+		n, err := c.r.Read(p)
+		if err == io.EOF {
+			c.close()
+			err = nil
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+func (c *chain) close() {
+	if c.r != nil {
+		c.r.Close()
+		c.r = nil
+	}
+}
