@@ -69,6 +69,16 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/api/v1/uploads/<token>/touch?owner=alice", "", "write", 200, 404, 403},
 		{"POST", "/api/v1/uploads/<token>/persist", `{"on_conflict":"rename"}`, "write", 201, 404, 404},
 		{"POST", "/api/v1/persist", `{"tokens":["<token>"],"on_conflict":"rename"}`, "write", 201, 404, 404},
+		{"OPTIONS", "/tus", "", none, 204, 204, 204},
+		{"OPTIONS", "/tus/", "", none, 204, 204, 204},
+		{"OPTIONS", "/tus/<tus>", "", none, 204, 204, 204},
+		{"POST", "/tus", "1234567", "write", 201, 201, 201},
+		{"POST", "/tus/", "1234567", "write", 201, 201, 201},
+		{"POST", "/tus/<tus>", "1234567", "write", 204, 404, 404},
+		{"PATCH", "/tus/<tus>", "1234567", "write", 204, 404, 404},
+		{"HEAD", "/tus/<tus>", "", "write", 200, 404, 404},
+		{"DELETE", "/tus/<tus>", "", "write", 204, 404, 404},
+		{"GET", "/tus/<token>", "", "read", 200, 404, 404},
 		{"GET", "/api/v1/files", "", "read", 200, 200, 200},
 		{"GET", "/api/v1/files?owner=alice", "", "read", 200, 404, 200},
 		{"GET", "/api/v1/files?owner=nobody", "", "read", 404, 404, 404},
@@ -96,7 +106,7 @@ func TestInvariant6(t *testing.T) {
 	var patterns []string
 	for _, r := range rows {
 		p, _, _ := strings.Cut(r.path, "?")
-		p = strings.NewReplacer("/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<id>", ":id",
+		p = strings.NewReplacer("/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
 			"<deleted>", ":id", "<key>", ":id").Replace(p)
 		patterns = append(patterns, r.method+" "+p)
 	}
@@ -148,6 +158,12 @@ func TestInvariant6(t *testing.T) {
 				body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
 				headers[1] = "multipart/form-data; boundary=b"
 			}
+			if strings.HasPrefix(r.path, "/tus") {
+				headers = []string{
+					"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", "0",
+					"Upload-Length", "7", "X-HTTP-Method-Override", "PATCH",
+				}
+			}
 			a := w.as(who, r.method, replace.Replace(r.path), strings.NewReader(body), headers...)
 			if a.status != want {
 				t.Errorf("%s: %s %s: got %d, want %d: %s", who, r.method, r.path, a.status, want, a.body)
@@ -170,11 +186,11 @@ func fixture(w *world, n int) []string {
 	w.want(204, "alice", "DELETE", "/files/alice/"+path+"-gone", nil)
 	file := w.want(201, "alice", "PUT", "/files/alice/"+path, strings.NewReader("content"))
 	upload := w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("content"))
+	tus := w.want(201, "alice", "POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "7")
 	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture"}`))
-	t.Cleanup(func() {})
 	fill := []string{
 		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
-		"<token>", field(t, upload, "token"), "<key>", field(t, key, "id"),
+		"<token>", field(t, upload, "token"), "<tus>", strings.TrimPrefix(tus.header.Get("Location"), "/tus/"), "<key>", field(t, key, "id"),
 	}
 	if n%90 == 0 { // the limit of keys is a hundred
 		list := w.want(200, "alice", "GET", "/api/v1/keys", nil)

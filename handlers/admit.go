@@ -72,7 +72,7 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	// 4. A body beyond the limit is not even begun.
 	if body := transport.Body(c); body != nil {
 		limit := int64(maxSmallBody)
-		if r.body == bigBody {
+		if r.body == bigBody || r.body == anyBody {
 			limit = s.cfg.MaxRequestSize
 		}
 		if limit > 0 {

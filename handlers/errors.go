@@ -66,6 +66,9 @@ const errorDocs = "/docs/errors#"
 // handleError answers every error of every route, and logs it once.
 func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	e := asError(err)
+	if strings.HasPrefix(c.Path(), "/tus") {
+		e = tusError(e)
+	}
 	p, known := problems[e.Code]
 	if !known {
 		p = problems[store.CodeInternal]

@@ -70,10 +70,16 @@ const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-a
 // the origin of the request (checkOrigin).
 func corsConfig(origins []string) cors.Config {
 	config := cors.Config{
-		AllowMethods:  "GET,HEAD,PUT,POST,PATCH,DELETE",
-		AllowHeaders:  "Authorization,Content-Type,If-Match,If-None-Match,Range,Content-Digest,Repr-Digest",
-		ExposeHeaders: "ETag,Location,Content-Range,Retry-After,Repr-Digest,X-Request-Id",
-		MaxAge:        86400,
+		AllowMethods: "GET,HEAD,PUT,POST,PATCH,DELETE,OPTIONS",
+		AllowHeaders: "Authorization,Content-Type,If-Match,If-None-Match,Range,Content-Digest,Repr-Digest," +
+			"Origin,X-Requested-With,X-Request-ID,X-HTTP-Method-Override," +
+			"Tus-Resumable,Upload-Length,Upload-Offset,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Checksum," +
+			"Upload-Complete,Upload-Draft-Interop-Version,Upload-Name",
+		ExposeHeaders: "ETag,Location,Content-Range,Content-Length,Content-Disposition,Retry-After,Repr-Digest,X-Request-Id," +
+			"Tus-Version,Tus-Resumable,Tus-Max-Size,Tus-Extension,Tus-Checksum-Algorithm," +
+			"Upload-Offset,Upload-Length,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Expires,Upload-Token," +
+			"Upload-Complete,Upload-Limit,X-Content-Transfer-Id",
+		MaxAge: 86400,
 	}
 	for i, o := range origins {
 		if i > 0 {

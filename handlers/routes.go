@@ -39,13 +39,16 @@ type bodyKind int
 const (
 	noBody    bodyKind = iota // read and dropped within transport's bound
 	smallBody                 // a JSON document or form of at most maxSmallBody
+	anyBody                   // content, or none
 	bigBody                   // content: streamed, bounded by UPLOAD_MAX_REQUEST_SIZE
 )
 
-// table is every route there is; each GET also answers HEAD.
+// table is every route there is; a GET also answers HEAD, unless that has a
+// row of its own in front of it.
 func (s *Server) table() []route {
 	const (
 		get, put, post, patch, del = fiber.MethodGet, fiber.MethodPut, fiber.MethodPost, fiber.MethodPatch, fiber.MethodDelete
+		head, options              = fiber.MethodHead, fiber.MethodOptions
 	)
 	return []route{
 		// Pages.
@@ -77,6 +80,18 @@ func (s *Server) table() []route {
 		{post, "/api/v1/uploads/:token/touch", write, noBody, s.touchUpload, nil},
 		{post, "/api/v1/uploads/:token/persist", write, smallBody, s.persistOne, nil},
 		{post, "/api/v1/persist", write, smallBody, s.persistMany, nil},
+
+		// Resumable uploads: tus.
+		{options, "/tus", anyone, noBody, s.tusOptions, nil},
+		{options, "/tus/", anyone, noBody, s.tusOptions, nil},
+		{options, "/tus/:token", anyone, noBody, s.tusOptions, nil},
+		{post, "/tus", write, anyBody, s.tusCreate, s.checkTus},
+		{post, "/tus/", write, anyBody, s.tusCreate, s.checkTus},
+		{post, "/tus/:token", write, anyBody, s.tusOverride, s.checkTus},
+		{patch, "/tus/:token", write, anyBody, s.tusPatch, s.checkTus},
+		{head, "/tus/:token", write, noBody, s.tusHead, s.checkTus},
+		{del, "/tus/:token", write, noBody, s.tusDelete, s.checkTus},
+		{get, "/tus/:token", read, noBody, s.uploadContent, s.checkTus},
 
 		// Files by id.
 		{get, "/api/v1/files", read, noBody, s.listFiles, nil},

@@ -71,6 +71,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	if len(cfg.CORSOrigins) > 0 {
 		app.Use(cors.New(corsConfig(cfg.CORSOrigins)))
 	}
+	app.Use("/tus", s.tusHeaders)
 	for _, r := range s.table() {
 		app.Add(r.method, r.path, s.admitRoute(r), r.handle)
 		if r.method == fiber.MethodGet { // what can be got can be asked for (RFC 9110, 9.3.2)

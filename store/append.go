@@ -200,13 +200,19 @@ const (
 
 // Piece is what is declared about some more bytes of an upload.
 type Piece struct {
-	Offset int64     // where they begin: the upload's offset
-	Size   int64     // their number, -1 if not declared
-	Length int64     // of the whole upload, -1 if this request does not say
-	Last   Last      // whether the upload is complete with them
-	Whole  bool      // all of them or none: of a piece that is cut nothing is kept
-	Sum    hash.Hash // checks the bytes against Want; implies Whole; nil for no check
-	Want   []byte
+	Offset int64   // where they begin: the upload's offset
+	Size   int64   // their number, -1 if not declared
+	Length int64   // of the whole upload, -1 if this request does not say
+	Last   Last    // whether the upload is complete with them
+	Whole  bool    // all of them or none: of a piece that is cut nothing is kept
+	Check  Checker // implies Whole; nil for no check
+}
+
+// Checker judges a piece by its bytes.
+type Checker interface {
+	io.Writer
+	// Check is called when all bytes have come. An error refuses the piece.
+	Check() error
 }
 
 // Append adds a piece. What it acknowledges is durable and survives a crash.
@@ -216,11 +222,12 @@ type Piece struct {
 //
 // Errors: conflict (not the offset of the upload, or it is complete), invalid
 // (another length than before), too_large (also beyond the length), quota_exceeded,
-// rate_limited, full, bad_checksum, bad_digest (the whole is not what was
+// rate_limited, full, that of Check, bad_digest (the whole is not what was
 // announced: the upload is gone), and those of placing the file; then the
 // upload is complete and waits for a persist.
 func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	g := t.u.Growth
+	p.Whole = p.Whole || p.Check != nil
 	// 1. Does the piece fit behind what is there?
 	if g == nil || t.u.State != Receiving {
 		if g != nil && p.Size == 0 && p.Offset == g.Offset && p.Length < 0 {
@@ -257,12 +264,13 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	}
 	cut := a.receive(ctx, r)
 	// 4. A piece that must come whole counts only now, and only if it is right.
-	a.p.Whole = a.p.Whole || p.Sum != nil
-	if a.p.Whole && cut != nil {
+	if p.Whole && cut != nil {
 		return cut
 	}
-	if p.Sum != nil && !bytes.Equal(p.Sum.Sum(nil), p.Want) {
-		return Errorf(CodeBadChecksum, "The bytes that arrived do not match their checksum; send them again.")
+	if p.Check != nil {
+		if err := p.Check.Check(); err != nil {
+			return err
+		}
 	}
 	// 5. The end of the piece, although the client may be gone.
 	ctx = context.WithoutCancel(ctx)
@@ -445,7 +453,7 @@ func (a *appending) receive(ctx context.Context, r io.Reader) error {
 		if end != nil {
 			return end
 		}
-		if a.offset-a.recorded >= checkpointStep && !a.p.Whole && a.p.Sum == nil {
+		if a.offset-a.recorded >= checkpointStep && !a.p.Whole {
 			if err := a.checkpoint(ctx); err != nil {
 				return err
 			}
@@ -480,8 +488,8 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 	if a.sum512 != nil {
 		a.sum512.Write(b)
 	}
-	if a.p.Sum != nil {
-		a.p.Sum.Write(b)
+	if a.p.Check != nil {
+		a.p.Check.Write(b)
 	}
 	sent := min(a.unsent, int64(len(b)))
 	a.unsent -= sent

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -128,7 +129,7 @@ func TestAppendThatIsCut(t *testing.T) {
 	w.wantOffset(u, 5) // what came is kept
 	for name, p := range map[string]store.Piece{
 		"whole":    {Offset: 5, Whole: true},
-		"checksum": {Offset: 5, Sum: sha1.New(), Want: make([]byte, 20)},
+		"checksum": {Offset: 5, Check: &checker{sum: sha1.New()}},
 	} {
 		if _, err := w.appendFrom(u, body("abc"), 5, p); !errors.Is(err, cut) {
 			t.Fatalf("%s: got %v", name, err)
@@ -179,18 +180,32 @@ func TestAppendRefusals(t *testing.T) {
 		{"a late length beyond the limit", open, "", 0, store.Piece{Offset: 5, Length: 101}, store.CodeTooLarge, 5},
 		{"beyond the limit", open, strings.Repeat("x", 96), 96, store.Piece{Offset: 5}, store.CodeTooLarge, 5},
 		{"beyond the limit, not declared", open, strings.Repeat("x", 96), -1, store.Piece{Offset: 5}, store.CodeTooLarge, 5},
-		{"wrong checksum", u, "67", 2, store.Piece{Offset: 5, Sum: sha1.New(), Want: []byte("no")}, store.CodeBadChecksum, 5},
+		{"wrong checksum", u, "67", 2, store.Piece{Offset: 5, Check: &checker{sum: sha1.New()}}, store.CodeBadChecksum, 5},
 	} {
 		_, err := w.appendFrom(tt.u, strings.NewReader(tt.content), tt.size, tt.p)
 		w.wantCode(err, tt.want, tt.name)
 		w.wantOffset(tt.u, tt.offset)
 	}
 	sum := sha1.Sum([]byte("67"))
-	u = w.mustAppend(u, "67", store.Piece{Offset: 5, Sum: sha1.New(), Want: sum[:]})
+	u = w.mustAppend(u, "67", store.Piece{Offset: 5, Check: &checker{sha1.New(), sum[:]}})
 	w.wantOffset(u, 7)
 	_, err = w.store.TakeTurn(ctx, bob, u.Token, nil)
 	w.wantCode(err, store.CodeNotFound, "somebody else")
 	w.wantClean("after refusals")
+}
+
+type checker struct {
+	sum  hash.Hash
+	want []byte
+}
+
+func (c *checker) Write(p []byte) (int, error) { return c.sum.Write(p) }
+
+func (c *checker) Check() error {
+	if string(c.sum.Sum(nil)) != string(c.want) {
+		return store.Errorf(store.CodeBadChecksum, "wrong")
+	}
+	return nil
 }
 
 func TestAppendDeferredLength(t *testing.T) {
