@@ -79,6 +79,13 @@ func TestInvariant6(t *testing.T) {
 		{"HEAD", "/tus/<tus>", "", "write", 200, 404, 404},
 		{"DELETE", "/tus/<tus>", "", "write", 204, 404, 404},
 		{"GET", "/tus/<token>", "", "read", 200, 404, 404},
+		{"POST", "/filepond", "<form>", "write", 201, 201, 201},
+		{"PATCH", "/filepond?patch=<tus>", "1234567", "write", 204, 404, 404},
+		{"HEAD", "/filepond?patch=<tus>", "", "write", 200, 404, 404},
+		{"DELETE", "/filepond?id=<tus>", "", "write", 204, 404, 404},
+		{"GET", "/filepond?restore=<token>", "", "read", 200, 404, 404},
+		{"GET", "/filepond?load=<id>", "", "read", 200, 404, 404},
+		{"GET", "/filepond?fetch=http://127.0.0.1/", "", "read", 403, 403, 403},
 		{"GET", "/api/v1/files", "", "read", 200, 200, 200},
 		{"GET", "/api/v1/files?owner=alice", "", "read", 200, 404, 200},
 		{"GET", "/api/v1/files?owner=nobody", "", "read", 404, 404, 404},
@@ -158,7 +165,7 @@ func TestInvariant6(t *testing.T) {
 				body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
 				headers[1] = "multipart/form-data; boundary=b"
 			}
-			if strings.HasPrefix(r.path, "/tus") {
+			if strings.HasPrefix(r.path, "/tus") || strings.HasPrefix(r.path, "/filepond?") {
 				headers = []string{
 					"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", "0",
 					"Upload-Length", "7", "X-HTTP-Method-Override", "PATCH",

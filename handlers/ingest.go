@@ -136,9 +136,12 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 	return s.receive(c, s.spec(c), func(ctx context.Context, in *store.Intake) error {
 		purpose := c.Query("purpose")
 		if isMultipart(c) {
-			form, err := addForm(ctx, in, c, "")
+			form, files, err := addForm(ctx, in, c, "")
 			if err != nil {
 				return err
+			}
+			if files == 0 {
+				return errNoFile
 			}
 			if form.Get("purpose") != "" {
 				purpose = form.Get("purpose")
@@ -187,28 +190,28 @@ func (f formFields) Get(name string) string {
 
 // addForm stores the files of a multipart form as they come, wherever they
 // stand among the fields, and reads the form to its very end. With a field
-// name given, only files in that field are taken.
-func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) (formFields, error) {
+// name given, only files in that field are taken. files is their number.
+func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) (form formFields, files int, err error) {
 	body := transport.Body(c)
 	_, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentType))
 	if err != nil || params["boundary"] == "" {
-		return nil, store.Errorf(store.CodeInvalid, "The form has no boundary in its Content-Type.")
+		return nil, 0, store.Errorf(store.CodeInvalid, "The form has no boundary in its Content-Type.")
 	}
 	r := multipart.NewReader(body, params["boundary"])
-	form := formFields{}
-	size, count, files := 0, 0, 0
+	form = formFields{}
+	size, count := 0, 0
 	for {
 		part, err := r.NextRawPart()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
-			return nil, formError(err)
+			return nil, 0, formError(err)
 		}
 		if part.FileName() != "" && (field == "" || field == part.FormName()) {
 			content := store.Content{Name: store.CleanName(part.FileName(), ""), Type: part.Header.Get("Content-Type")}
 			if _, err := in.Add(ctx, part, content); err != nil {
-				return nil, formError(err)
+				return nil, 0, formError(err)
 			}
 			files++
 			continue
@@ -216,25 +219,24 @@ func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) 
 		// A file control that was left empty comes as a file without a name.
 		value, err := io.ReadAll(io.LimitReader(part, maxField+1))
 		if err != nil {
-			return nil, formError(err)
+			return nil, 0, formError(err)
 		}
 		size += len(value)
 		count++
 		if len(value) > maxField || size > maxFields || count > maxFieldCount {
-			return nil, store.FieldErrorf(part.FormName(), "The fields of the form are too long or too many.")
+			return nil, 0, store.FieldErrorf(part.FormName(), "The fields of the form are too long or too many.")
 		}
 		form[part.FormName()] = append(form[part.FormName()], string(value))
 	}
 	// The epilogue belongs to the body; what is left unread would be taken
 	// for the next request.
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return nil, formError(err)
+		return nil, 0, formError(err)
 	}
-	if files == 0 {
-		return nil, store.Errorf(store.CodeInvalid, "The form carries no file; add one with a file name.")
-	}
-	return form, nil
+	return form, files, nil
 }
+
+var errNoFile = store.Errorf(store.CodeInvalid, "The form carries no file; add one with a file name.")
 
 // formError names the cause of a failed form: an error of ours, or a form
 // that is not well-formed.
@@ -253,18 +255,21 @@ func (s *Server) uploadForm(c *fiber.Ctx) error {
 		return store.Errorf(store.CodeUnsupportedType, "Send the form as multipart/form-data.")
 	}
 	return s.receive(c, store.Spec{Size: -1}, func(ctx context.Context, in *store.Intake) error {
-		form, err := addForm(ctx, in, c, "file")
+		form, files, err := addForm(ctx, in, c, "file")
 		if err != nil {
 			return err
+		}
+		if files == 0 {
+			return errNoFile
 		}
 		folder, err := store.ParseFolder(form.Get("folder"))
 		if err != nil {
 			return err
 		}
-		files, _, err := in.StoreFiles(ctx, store.Target{Folder: folder})
+		stored, _, err := in.StoreFiles(ctx, store.Target{Folder: folder})
 		if err != nil {
 			return err
 		}
-		return s.uploaded(c, folder, files)
+		return s.uploaded(c, folder, stored)
 	})
 }

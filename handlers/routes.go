@@ -93,6 +93,13 @@ func (s *Server) table() []route {
 		{del, "/tus/:token", write, noBody, s.tusDelete, s.checkTus},
 		{get, "/tus/:token", read, noBody, s.uploadContent, s.checkTus},
 
+		// Resumable uploads: FilePond.
+		{post, "/filepond", write, bigBody, s.filepondProcess, s.checkIngest},
+		{patch, "/filepond", write, anyBody, s.filepondChunk, plainBody},
+		{head, "/filepond", write, noBody, s.filepondOffset, nil},
+		{del, "/filepond", write, smallBody, s.filepondRevert, nil},
+		{get, "/filepond", read, noBody, s.filepondGet, nil},
+
 		// Files by id.
 		{get, "/api/v1/files", read, noBody, s.listFiles, nil},
 		{get, "/api/v1/files/:id", read, noBody, s.getFile, nil},

@@ -85,6 +85,10 @@ func (s *Server) uploadContent(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	return s.serveUpload(c, owner, token)
+}
+
+func (s *Server) serveUpload(c *fiber.Ctx, owner store.Owner, token store.Token) error {
 	u, err := s.store.GetUpload(c.UserContext(), owner.ID, token)
 	if err != nil {
 		return err

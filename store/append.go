@@ -203,6 +203,7 @@ type Piece struct {
 	Offset int64   // where they begin: the upload's offset
 	Size   int64   // their number, -1 if not declared
 	Length int64   // of the whole upload, -1 if this request does not say
+	Name   Path    // of the content, "" to leave it
 	Last   Last    // whether the upload is complete with them
 	Whole  bool    // all of them or none: of a piece that is cut nothing is kept
 	Check  Checker // implies Whole; nil for no check
@@ -514,13 +515,20 @@ func (a *appending) checkpoint(ctx context.Context) error {
 	a.tried = true
 	err = a.t.change(ctx, func(u *Upload) {
 		u.Growth.Offset, u.Growth.Sum, u.Growth.Sum512 = a.offset, sum, sum512
-		u.Parts[0].Blob, u.Parts[0].Size = a.ref, a.offset
+		u.Parts[0].Blob, u.Parts[0].Size, u.Parts[0].Name = a.ref, a.offset, a.name()
 	})
 	if err != nil {
 		return err
 	}
 	a.isRecorded()
 	return nil
+}
+
+func (a *appending) name() Path {
+	if a.p.Name != "" {
+		return a.p.Name
+	}
+	return a.t.u.Parts[0].Name
 }
 
 func hashState(h hash.Hash) ([]byte, error) {
@@ -551,7 +559,7 @@ func (a *appending) complete(ctx context.Context) error {
 	}
 	// 2. Is it what was announced?
 	part := t.u.Parts[0]
-	part.Blob, part.Size, part.SHA256 = a.ref, a.offset, a.sum.Sum(nil)
+	part.Blob, part.Size, part.Name, part.SHA256 = a.ref, a.offset, a.name(), a.sum.Sum(nil)
 	want := t.u.Growth.Want
 	if want.SHA256 != nil && !bytes.Equal(want.SHA256, part.SHA256) ||
 		want.SHA512 != nil && !bytes.Equal(want.SHA512, a.sum512.Sum(nil)) {
