@@ -86,6 +86,10 @@ func TestInvariant6(t *testing.T) {
 		{"GET", "/filepond?restore=<token>", "", "read", 200, 404, 404},
 		{"GET", "/filepond?load=<id>", "", "read", 200, 404, 404},
 		{"GET", "/filepond?fetch=http://127.0.0.1/", "", "read", 403, 403, 403},
+		{"OPTIONS", "/api/v1/uploads", "", none, 204, 204, 204},
+		{"OPTIONS", "/files/alice/<path>", "", none, 204, 204, 204},
+		{"HEAD", "/api/v1/uploads/<tus>", "", "write", 200, 404, 404},
+		{"PATCH", "/api/v1/uploads/<tus>", "1234567", "write", 200, 404, 404},
 		{"GET", "/api/v1/files", "", "read", 200, 200, 200},
 		{"GET", "/api/v1/files?owner=alice", "", "read", 200, 404, 200},
 		{"GET", "/api/v1/files?owner=nobody", "", "read", 404, 404, 404},
@@ -170,6 +174,9 @@ func TestInvariant6(t *testing.T) {
 					"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", "0",
 					"Upload-Length", "7", "X-HTTP-Method-Override", "PATCH",
 				}
+			}
+			if r.method == "PATCH" && strings.HasPrefix(r.path, "/api/v1/uploads") {
+				headers = []string{"Content-Type", "application/partial-upload", "Upload-Offset", "0", "Upload-Complete", "?1"}
 			}
 			a := w.as(who, r.method, replace.Replace(r.path), strings.NewReader(body), headers...)
 			if a.status != want {

@@ -58,7 +58,22 @@ type problemDoc struct {
 	Field      string     `json:"field,omitempty"`
 	RetryAfter int        `json:"retry_after,omitempty"` // seconds
 	Error      string     `json:"error,omitempty"`
+
+	ExpectedOffset *int64 `json:"expected-offset,omitempty"`
+	ProvidedOffset *int64 `json:"provided-offset,omitempty"`
 }
+
+// problemDetails is what a handler adds to the problem document of its error:
+// a registered type, and the members that come with it.
+type problemDetails struct {
+	kind               string
+	expected, provided *int64
+}
+
+type problemKey struct{}
+
+// problemTypes is where IANA registers the types of resumable uploads.
+const problemTypes = "https://iana.org/assignments/http-problem-types#"
 
 // errorDocs is where docs/api.md explains each code.
 const errorDocs = "/docs/errors#"
@@ -86,6 +101,9 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	doc := problemDoc{
 		Type: errorDocs + string(e.Code), Title: p.title, Status: p.status, Detail: e.Message,
 		Instance: "urn:request:" + requestID(c), Code: e.Code, Field: e.Field, RetryAfter: seconds(e),
+	}
+	if d, ok := c.Locals(problemKey{}).(problemDetails); ok {
+		doc.Type, doc.ExpectedOffset, doc.ProvidedOffset = d.kind, d.expected, d.provided
 	}
 	page := views.Error{
 		Status: p.status, Title: p.title, Message: e.Message, RequestID: requestID(c),

@@ -133,6 +133,13 @@ func addJSON(ctx context.Context, in *store.Intake, body io.Reader) error {
 // createUpload handles POST /api/v1/uploads: one raw content, or a form with
 // several. All of it becomes one temporary upload.
 func (s *Server) createUpload(c *fiber.Ctx) error {
+	if r, ok := parseResumable(c); ok {
+		b := store.Begin{Name: dispositionName(c), Purpose: c.Query("purpose")}
+		if name := c.Query("filename"); name != "" {
+			b.Name = store.CleanName(name, "")
+		}
+		return s.resumableCreate(c, r, b)
+	}
 	return s.receive(c, s.spec(c), func(ctx context.Context, in *store.Intake) error {
 		purpose := c.Query("purpose")
 		if isMultipart(c) {
@@ -153,7 +160,7 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
-		c.Set(fiber.HeaderLocation, s.cfg.PublicURL+"/api/v1/uploads/"+string(u.Token))
+		c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
 		return c.Status(fiber.StatusCreated).JSON(uploadShape(u))
 	})
 }

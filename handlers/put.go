@@ -123,6 +123,12 @@ func (s *Server) putFile(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if r, ok := parseResumable(c); ok {
+		dir, name := p.path.Dir(), p.path.Base()
+		return s.resumableCreate(c, r, store.Begin{Name: store.Path(name), Then: &store.Goal{
+			Folder: dir, Metadata: p.metadata, OnConflict: store.Replace, Condition: p.cond,
+		}})
+	}
 	spec := store.Spec{Size: p.size, Path: p.path}
 	return s.receive(c, spec, func(ctx context.Context, in *store.Intake) error {
 		if _, err := in.Add(ctx, transport.Body(c), p.content); err != nil {
@@ -132,12 +138,17 @@ func (s *Server) putFile(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
-		shape := s.fileShape(principal(c).Owner.Slug, files[0])
-		c.Set(fiber.HeaderETag, shape.ETag)
-		c.Set(fiber.HeaderLocation, shape.URL)
-		if !replaced[0] {
-			c.Status(fiber.StatusCreated)
-		}
-		return c.JSON(shape)
+		return s.putAnswer(c, files[0], replaced[0])
 	})
+}
+
+// putAnswer shows the file that a PUT made.
+func (s *Server) putAnswer(c *fiber.Ctx, f store.File, replaced bool) error {
+	shape := s.fileShape(principal(c).Owner.Slug, f)
+	c.Set(fiber.HeaderETag, shape.ETag)
+	c.Set(fiber.HeaderLocation, shape.URL)
+	if !replaced {
+		c.Status(fiber.StatusCreated)
+	}
+	return c.JSON(shape)
 }

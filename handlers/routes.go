@@ -66,6 +66,7 @@ func (s *Server) table() []route {
 		{put, "/api/upload_temporary", write, bigBody, s.legacyTemporary, s.checkIngest},
 
 		// Files by path.
+		{options, "/files/:slug/*", anyone, noBody, s.resumableOptions, nil},
 		{put, "/files/:slug/*", write, bigBody, s.putFile, s.checkPut},
 		{get, "/files/:slug", read, noBody, s.getPath, nil},
 		{get, "/files/:slug/*", read, noBody, s.getPath, nil},
@@ -73,7 +74,10 @@ func (s *Server) table() []route {
 
 		// Uploads.
 		{post, "/api/v1/uploads", write, bigBody, s.createUpload, s.checkIngest},
+		{options, "/api/v1/uploads", anyone, noBody, s.resumableOptions, nil},
 		{get, "/api/v1/uploads", read, noBody, s.listUploads, nil},
+		{head, "/api/v1/uploads/:token", write, noBody, s.resumableHead, nil},
+		{patch, "/api/v1/uploads/:token", write, bigBody, s.resumablePatch, plainBody},
 		{get, "/api/v1/uploads/:token", read, noBody, s.getUpload, nil},
 		{del, "/api/v1/uploads/:token", write, noBody, s.deleteUpload, nil},
 		{get, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},

@@ -207,6 +207,8 @@ type Piece struct {
 	Last   Last    // whether the upload is complete with them
 	Whole  bool    // all of them or none: of a piece that is cut nothing is kept
 	Check  Checker // implies Whole; nil for no check
+
+	Recorded func(offset int64) // called when a part of the piece is recorded; nil for nothing
 }
 
 // Checker judges a piece by its bytes.
@@ -458,6 +460,9 @@ func (a *appending) receive(ctx context.Context, r io.Reader) error {
 			if err := a.checkpoint(ctx); err != nil {
 				return err
 			}
+			if a.p.Recorded != nil {
+				a.p.Recorded(a.offset)
+			}
 			if err := s.checkSpace(ctx, 0); err != nil {
 				return err
 			}
@@ -565,7 +570,7 @@ func (a *appending) complete(ctx context.Context) error {
 		want.SHA512 != nil && !bytes.Equal(want.SHA512, a.sum512.Sum(nil)) {
 		return errors.Join(
 			Errorf(CodeBadDigest, "The bytes that arrived do not match the announced digest; upload the file again."),
-			t.drop(ctx, "did not match its digest"))
+			t.Drop(ctx, "did not match its digest"))
 	}
 	if err := s.sniff(ctx, &part); err != nil {
 		return err
@@ -683,8 +688,8 @@ func (e *ending) show(ctx context.Context) {
 	}
 }
 
-// drop ends the upload without a content.
-func (t *Turn) drop(ctx context.Context, reason string) error {
+// Drop ends the upload without a content; reason completes "it ...".
+func (t *Turn) Drop(ctx context.Context, reason string) error {
 	now := t.s.now()
 	return t.s.update(ctx, t.u.Owner, func(tx txn) error {
 		u, err := tx.growing(t.u)

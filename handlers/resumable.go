@@ -1,0 +1,353 @@
+package handlers
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"io"
+	"mime"
+	"strconv"
+	"strings"
+
+	"github.com/dunglas/httpsfv"
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/handlers/transport"
+	"upload-service/store"
+)
+
+// Resumable Uploads for HTTP (draft-ietf-httpbis-resumable-upload; ADR 6 says
+// which text is followed): a request that makes something may say with
+// Upload-Complete that it can be interrupted. It gets the address of an upload
+// early, in an interim answer 104, and the client goes on there with PATCH.
+const partialUpload = "application/partial-upload"
+
+// interopVersions are the drafts whose clients understand us, by the number
+// that they send in Upload-Draft-Interop-Version.
+var interopVersions = map[string]bool{"8": true, "6": true}
+
+// resumable is what the head of a request says about a resumable upload.
+type resumable struct {
+	complete bool   // the content ends with this request
+	interop  string // "" if the client would not understand a 104
+}
+
+// parseResumable reads Upload-Complete. A request without it, or with one that
+// does not parse, is not resumable (RFC 9651, 4.2: a bad field is ignored).
+func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
+	item, err := httpsfv.UnmarshalItem([]string{c.Get("Upload-Complete")})
+	if err != nil {
+		return r, false
+	}
+	if r.complete, ok = item.Value.(bool); !ok {
+		return r, false
+	}
+	if version := c.Get("Upload-Draft-Interop-Version"); interopVersions[version] {
+		r.interop = version
+	}
+	return r, true
+}
+
+// uploadLimit is what Upload-Limit announces.
+func (s *Server) uploadLimit() string {
+	limits := []string{}
+	if n := s.cfg.Limits.FileSize; n > 0 {
+		limits = append(limits, fmt.Sprintf("max-size=%d", n))
+	} else {
+		limits = append(limits, "min-size=0")
+	}
+	if n := s.cfg.MaxRequestSize; n > 0 {
+		limits = append(limits, fmt.Sprintf("max-append-size=%d", n))
+	}
+	limits = append(limits, fmt.Sprintf("max-age=%d", int64(s.cfg.TemporaryTTL.Seconds())))
+	return strings.Join(limits, ", ")
+}
+
+// resumableOptions handles OPTIONS of what a resumable request can make.
+func (s *Server) resumableOptions(c *fiber.Ctx) error {
+	c.Set("Upload-Limit", s.uploadLimit())
+	c.Set("Accept-Patch", partialUpload)
+	c.Status(fiber.StatusNoContent)
+	return nil
+}
+
+// resumableCreate makes an upload of a request that can be interrupted, and
+// appends its body.
+func (s *Server) resumableCreate(c *fiber.Ctx, r resumable, b store.Begin) error {
+	body := transport.Body(c)
+	var err error
+	if b.Length, err = declaredLength(c, r, 0); err != nil {
+		return err
+	}
+	content, err := declared(c)
+	if err != nil {
+		return err
+	}
+	b.Type, b.Want = content.Type, store.Digest{SHA256: content.SHA256, SHA512: content.SHA512}
+	if !r.complete { // then Content-Digest is about a piece
+		b.Want = store.Digest{}
+		if err := readWant(c, &b.Want); err != nil {
+			return err
+		}
+	}
+	u, err := s.store.BeginUpload(c.UserContext(), principal(c).Owner.ID, b)
+	if err != nil {
+		c.Set("Upload-Limit", s.uploadLimit())
+		return err
+	}
+	c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
+	c.Set("Upload-Limit", s.uploadLimit())
+	s.interim(c, r, fiber.HeaderLocation, s.uploadURL(u.Token), "Upload-Limit", s.uploadLimit())
+	return s.resumableAppend(c, r, u.Token, 0, body)
+}
+
+// readWant reads Repr-Digest, which is about the whole.
+func readWant(c *fiber.Ctx, want *store.Digest) error {
+	var content store.Content
+	err := readDigest(c.Get("Repr-Digest"), "Repr-Digest", &content)
+	want.SHA256, want.SHA512 = content.SHA256, content.SHA512
+	return err
+}
+
+// declaredLength is the length of the whole that a request at offset tells, -1
+// if it does not: by Upload-Length, or because it brings the rest.
+func declaredLength(c *fiber.Ctx, r resumable, offset int64) (int64, error) {
+	length := int64(-1)
+	if v := c.Get("Upload-Length"); v != "" {
+		item, err := httpsfv.UnmarshalItem([]string{v})
+		n, isInt := item.Value.(int64)
+		if err == nil && isInt && n >= 0 {
+			length = n
+		}
+	}
+	if rest := transport.Body(c).Length(); r.complete && rest >= 0 {
+		if length >= 0 && length != offset+rest {
+			return 0, inconsistentLength(c)
+		}
+		length = offset + rest
+	}
+	return length, nil
+}
+
+// resumablePatch handles PATCH /api/v1/uploads/:token.
+func (s *Server) resumablePatch(c *fiber.Ctx) error {
+	token, err := store.ParseToken(c.Params("token"))
+	if err != nil {
+		return err
+	}
+	if mediaTypeOf(c) != partialUpload {
+		c.Set("Accept-Patch", partialUpload)
+		return store.Errorf(store.CodeUnsupportedType, "Send the bytes as %s.", partialUpload)
+	}
+	r, ok := parseResumable(c)
+	if !ok {
+		return store.FieldErrorf("Upload-Complete", "Say with Upload-Complete: ?1 or ?0 whether these are the last bytes.")
+	}
+	item, err := httpsfv.UnmarshalItem([]string{c.Get("Upload-Offset")})
+	offset, isInt := item.Value.(int64)
+	if err != nil || !isInt || offset < 0 {
+		return store.FieldErrorf("Upload-Offset", "Upload-Offset says where the bytes begin: a number.")
+	}
+	return s.resumableAppend(c, r, token, offset, transport.Body(c))
+}
+
+// resumableAppend adds the body of the request to an upload, and answers.
+func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, offset int64, body *transport.BodyReader) error {
+	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, body.Interrupt)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	g := turn.Upload().Growth
+	if g == nil || turn.Upload().State != store.Receiving {
+		c.Set("Upload-Complete", "?1")
+		c.Locals(problemKey{}, problemDetails{kind: problemTypes + "completed-upload"})
+		return store.Errorf(store.CodeConflict, "This upload is complete; nothing can be added to it.")
+	}
+	if offset != g.Offset {
+		s.describe(c, turn.Upload())
+		c.Locals(problemKey{}, problemDetails{
+			kind: problemTypes + "mismatching-upload-offset", expected: &g.Offset, provided: &offset,
+		})
+		return store.Errorf(store.CodeConflict, "The upload has %d bytes; go on from there.", g.Offset)
+	}
+	length, err := declaredLength(c, r, offset)
+	if err != nil {
+		return err
+	}
+	if g.Length >= 0 && length >= 0 && length != g.Length {
+		return s.resumableBeyond(c, turn, max(length, offset+max(0, body.Length())))
+	}
+	if g.Length >= 0 && offset+body.Length() > g.Length {
+		return s.resumableBeyond(c, turn, offset+body.Length())
+	}
+	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast}
+	if r.complete {
+		p.Last = store.LastPiece
+	}
+	// In a request that brings everything, Content-Digest is about the whole,
+	// which is checked at the end: what comes before a cut is kept.
+	if c.Method() == fiber.MethodPatch || !r.complete {
+		if p.Check, err = pieceDigest(c); err != nil {
+			return err
+		}
+	}
+	p.Recorded = func(n int64) { s.interim(c, r, "Upload-Offset", strconv.FormatInt(n, 10)) }
+	err = turn.Append(c.UserContext(), body, p)
+	u := turn.Upload()
+	s.describe(c, u)
+	if err != nil {
+		return err
+	}
+	if u.State == store.Receiving {
+		if c.Method() != fiber.MethodPatch {
+			c.Status(fiber.StatusCreated)
+			return nil
+		}
+		c.Status(fiber.StatusNoContent)
+		return nil
+	}
+	return s.resumableDone(c, u)
+}
+
+// resumableBeyond answers a request whose length contradicts an earlier one:
+// nobody knows any more what the whole is. If bytes beyond the end were
+// announced, the upload is over.
+func (s *Server) resumableBeyond(c *fiber.Ctx, turn *store.Turn, end int64) error {
+	if end > turn.Upload().Growth.Length {
+		if err := turn.Drop(c.UserContext(), "was sent more bytes than it has"); err != nil {
+			return err
+		}
+	}
+	return inconsistentLength(c)
+}
+
+func inconsistentLength(c *fiber.Ctx) error {
+	c.Locals(problemKey{}, problemDetails{kind: problemTypes + "inconsistent-upload-length"})
+	return store.FieldErrorf("Upload-Length", "The lengths that were announced for this upload contradict each other.")
+}
+
+// resumableDone answers the request that completed an upload, as one that
+// could not be interrupted is answered.
+func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
+	var sum []byte
+	if u.State == store.Persisted {
+		sum = u.Files[0].SHA256
+	} else {
+		sum = u.Parts[0].SHA256
+	}
+	if strings.Contains(c.Get("Want-Repr-Digest"), "sha-256") {
+		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
+	}
+	if u.State != store.Persisted {
+		c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
+		if c.Method() == fiber.MethodPost {
+			c.Status(fiber.StatusCreated)
+		}
+		return c.JSON(uploadShape(u))
+	}
+	f := u.Files[0]
+	f.Metadata = u.Metadata
+	return s.putAnswer(c, f, f.Version > 1)
+}
+
+// resumableHead handles HEAD /api/v1/uploads/:token. A request that still
+// appends is stopped, so that the offset is the last word.
+func (s *Server) resumableHead(c *fiber.Ctx) error {
+	token, err := store.ParseToken(c.Params("token"))
+	if err != nil {
+		return err
+	}
+	c.Set(fiber.HeaderCacheControl, "no-store")
+	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, nil)
+	if err != nil {
+		return err
+	}
+	defer turn.Release()
+	s.describe(c, turn.Upload())
+	c.Set("Upload-Limit", s.uploadLimit())
+	return nil
+}
+
+// describe says in the headers how far an upload has come.
+func (s *Server) describe(c *fiber.Ctx, u store.Upload) {
+	if u.State != store.Receiving {
+		c.Set("Upload-Complete", "?1")
+	} else {
+		c.Set("Upload-Complete", "?0")
+	}
+	if g := u.Growth; g != nil {
+		c.Set("Upload-Offset", strconv.FormatInt(g.Offset, 10))
+		if g.Length >= 0 {
+			c.Set("Upload-Length", strconv.FormatInt(g.Length, 10))
+		}
+	}
+}
+
+func (s *Server) uploadURL(token store.Token) string {
+	return s.cfg.PublicURL + "/api/v1/uploads/" + string(token)
+}
+
+// interim sends 104 (Upload Resumption Supported) in front of the answer, to a
+// client that said it knows it.
+func (s *Server) interim(c *fiber.Ctx, r resumable, fields ...string) {
+	if r.interop == "" {
+		return
+	}
+	head := "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Draft-Interop-Version: " + r.interop + "\r\n"
+	for i := 0; i < len(fields); i += 2 {
+		head += fields[i] + ": " + fields[i+1] + "\r\n"
+	}
+	// It is only a hint: a connection that is broken shows when the body is read.
+	io.WriteString(c.Context().Conn(), head+"\r\n") //nolint:errcheck
+}
+
+// dispositionName is the file name that Content-Disposition gives, "" if none.
+func dispositionName(c *fiber.Ctx) store.Path {
+	_, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentDisposition))
+	if err != nil || params["filename"] == "" {
+		return ""
+	}
+	return store.CleanName(params["filename"], "")
+}
+
+// pieceDigest reads Content-Digest, which is about the body of this request;
+// nil if there is none that is known.
+func pieceDigest(c *fiber.Ctx) (store.Checker, error) {
+	var content store.Content
+	if err := readDigest(c.Get("Content-Digest"), "Content-Digest", &content); err != nil {
+		return nil, err
+	}
+	if content.SHA256 == nil && content.SHA512 == nil {
+		return nil, nil
+	}
+	return &contentDigest{content, sha256.New(), sha512.New()}, nil
+}
+
+type contentDigest struct {
+	want           store.Content
+	sum256, sum512 hash.Hash
+}
+
+// Write implements store.Checker.
+func (d *contentDigest) Write(p []byte) (int, error) {
+	if d.want.SHA256 != nil {
+		d.sum256.Write(p)
+	}
+	if d.want.SHA512 != nil {
+		d.sum512.Write(p)
+	}
+	return len(p), nil
+}
+
+// Check implements store.Checker.
+func (d *contentDigest) Check() error {
+	if d.want.SHA256 != nil && !bytes.Equal(d.want.SHA256, d.sum256.Sum(nil)) ||
+		d.want.SHA512 != nil && !bytes.Equal(d.want.SHA512, d.sum512.Sum(nil)) {
+		return store.Errorf(store.CodeBadDigest, "The bytes that arrived do not match Content-Digest; send them again.")
+	}
+	return nil
+}
