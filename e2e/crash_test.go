@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 
 // steps are all fail points: where the process is killed on purpose.
 var steps = []string{
+	"append: before the bytes", "append: bytes durable", "append: completed", "append: recorded", "append: sealed",
 	"blob: written", "blob: synced", "blob: unlinked",
 	"commit: before", "commit: after",
 	"delete: committed",
@@ -151,6 +153,7 @@ func (c *crash) round(n int, point string) {
 	}
 	s.key = c.key
 	for _, w := range c.workers {
+		w.resume(s, n, point)
 		w.verify(s, n, point)
 	}
 
@@ -197,7 +200,15 @@ type worker struct {
 	n     int
 	rng   *rand.Rand
 	want  map[string][]string
+	parts []pieces // uploads that are not complete, as far as the worker knows
 	acked int
+}
+
+// pieces is an upload that comes in pieces and becomes a file by the last one.
+type pieces struct {
+	url, path string
+	content   []byte
+	offset    int // acknowledged
 }
 
 func (w *worker) run(s *server, stop chan struct{}) {
@@ -215,8 +226,10 @@ func (w *worker) run(s *server, stop chan struct{}) {
 			w.put(s, path)
 		case k < 60:
 			w.remove(s, path)
-		case k < 85:
+		case k < 72:
 			w.persist(s, path)
+		case k < 85:
+			w.resumable(s, path)
 		case k < 90: // an upload that nobody submits
 			s.do("POST", "/api/v1/uploads", bytes.NewReader(w.content())) //nolint:errcheck // may die
 		case k < 93: // too large: refused while it streams
@@ -288,6 +301,82 @@ func (w *worker) persist(s *server, path string) {
 	a, err = s.do("POST", "/api/v1/uploads/"+u.Token+"/persist",
 		strings.NewReader(fmt.Sprintf(`{"folder":%q,"on_conflict":"replace"}`, strings.TrimSuffix(folder, "/"))))
 	w.end(path, hexSum(b), a, err)
+}
+
+var tusBytes = []string{"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream"}
+
+// resumable makes a file by tus, in pieces.
+func (w *worker) resumable(s *server, path string) {
+	b64 := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	folder, name := filepath.Split(path)
+	p := pieces{path: path, content: w.content()}
+	a, err := s.do("POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", strconv.Itoa(len(p.content)),
+		"Upload-Metadata", fmt.Sprintf("filename %s,persist %s,folder %s", b64(name), b64("true"), b64(strings.TrimSuffix(folder, "/"))))
+	if err != nil || a.status != 201 {
+		return
+	}
+	p.url = a.header.Get("Location")
+	for !w.piece(s, &p) {
+		select {
+		case <-s.done:
+			w.parts = append(w.parts, p)
+			return
+		default:
+		}
+	}
+}
+
+// piece sends some more of an upload, and reports whether there is no more to
+// send. A piece without an answer may have come in part or whole, and the last
+// one may have made the file.
+func (w *worker) piece(s *server, p *pieces) (done bool) {
+	end := min(len(p.content), p.offset+1+w.rng.IntN(100_000))
+	last := end == len(p.content)
+	if last {
+		w.begin(p.path, hexSum(p.content))
+	}
+	a, err := s.do("PATCH", p.url, bytes.NewReader(p.content[p.offset:end]),
+		append([]string{"Upload-Offset", strconv.Itoa(p.offset)}, tusBytes...)...)
+	if last {
+		w.end(p.path, hexSum(p.content), a, err)
+	}
+	switch {
+	case err != nil:
+		w.parts = append(w.parts, *p)
+		return true
+	case a.status != 204: // expired and swept
+		return true
+	}
+	p.offset = end
+	w.acked++
+	return last
+}
+
+// resume checks, after a restart, that what was acknowledged of each upload is
+// there, and sends the rest.
+func (w *worker) resume(s *server, round int, point string) {
+	unfinished := w.parts
+	w.parts = nil
+	for _, p := range unfinished {
+		a, err := s.do("HEAD", p.url, nil, "Tus-Resumable", "1.0.0")
+		if err != nil {
+			w.c.t.Fatalf("round %d (%s): HEAD %s: %v", round, point, p.url, err)
+		}
+		if a.status == 404 || a.status == 410 {
+			continue // they live a second
+		}
+		offset, err := strconv.Atoi(a.header.Get("Upload-Offset"))
+		if a.status != 200 || err != nil || offset < p.offset || offset > len(p.content) {
+			w.c.t.Errorf("round %d (%s): %s: %d, offset %q; %d of %d bytes were acknowledged",
+				round, point, p.url, a.status, a.header.Get("Upload-Offset"), p.offset, len(p.content))
+			continue
+		}
+		for p.offset = offset; p.offset < len(p.content); {
+			if w.piece(s, &p) {
+				break
+			}
+		}
+	}
 }
 
 // verify compares the server and the visible tree with what may be there.

@@ -16,6 +16,7 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 
 	"upload-service/store/blob"
+	"upload-service/store/failpoint"
 )
 
 const (
@@ -265,6 +266,7 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	if err := a.resumeHashes(); err != nil {
 		return err
 	}
+	failpoint.Hit("append: before the bytes")
 	cut := a.receive(ctx, r)
 	// 4. A piece that must come whole counts only now, and only if it is right.
 	if p.Whole && cut != nil {
@@ -512,6 +514,7 @@ func (a *appending) checkpoint(ctx context.Context) error {
 	if err := a.w.Sync(); err != nil {
 		return translate(err)
 	}
+	failpoint.Hit("append: bytes durable")
 	sum, err := hashState(a.sum)
 	sum512, err512 := hashState(a.sum512)
 	if err := errors.Join(err, err512); err != nil {
@@ -525,6 +528,7 @@ func (a *appending) checkpoint(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("append: recorded")
 	a.isRecorded()
 	return nil
 }
@@ -562,6 +566,7 @@ func (a *appending) complete(ctx context.Context) error {
 	if err := a.w.Seal(); err != nil {
 		return translate(err)
 	}
+	failpoint.Hit("append: sealed")
 	// 2. Is it what was announced?
 	part := t.u.Parts[0]
 	part.Blob, part.Size, part.Name, part.SHA256 = a.ref, a.offset, a.name(), a.sum.Sum(nil)
@@ -588,6 +593,7 @@ func (a *appending) complete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("append: completed")
 	a.isRecorded()
 	return refused
 }
