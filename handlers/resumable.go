@@ -162,17 +162,25 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	}
 	defer turn.Release()
 	g := turn.Upload().Growth
-	if g == nil || turn.Upload().State != store.Receiving {
-		c.Set("Upload-Complete", "?1")
-		c.Locals(problemKey{}, problemDetails{kind: problemTypes + "completed-upload"})
-		return store.Errorf(store.CodeConflict, "This upload is complete; nothing can be added to it.")
+	if g == nil {
+		return store.Errorf(store.CodeNotFound, "There is no such upload.")
 	}
 	if offset != g.Offset {
 		s.describe(c, turn.Upload())
+		c.Set("Upload-Complete", "?0") // of this answer, not of the upload
 		c.Locals(problemKey{}, problemDetails{
 			kind: problemTypes + "mismatching-upload-offset", expected: &g.Offset, provided: &offset,
 		})
 		return store.Errorf(store.CodeConflict, "The upload has %d bytes; go on from there.", g.Offset)
+	}
+	if turn.Upload().State != store.Receiving {
+		s.describe(c, turn.Upload())
+		if r.complete && body.Length() == 0 { // the last answer got lost
+			return s.resumableDone(c, turn.Upload())
+		}
+		c.Set("Upload-Complete", "?0")
+		c.Locals(problemKey{}, problemDetails{kind: problemTypes + "completed-upload"})
+		return store.Errorf(store.CodeConflict, "This upload is complete; nothing can be added to it.")
 	}
 	length, err := declaredLength(c, r, offset)
 	if err != nil {
@@ -197,6 +205,9 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	}
 	p.Recorded = func(n int64) { s.interim(c, r, "Upload-Offset", strconv.FormatInt(n, 10)) }
 	err = turn.Append(c.UserContext(), body, p)
+	if n := turn.Upload().Growth.Length; n >= 0 && store.CodeOf(err) == store.CodeTooLarge {
+		return s.resumableBeyond(c, turn, n+1)
+	}
 	u := turn.Upload()
 	s.describe(c, u)
 	if err != nil {

@@ -50,6 +50,9 @@ func (s *Server) getUpload(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	s.describe(c, u)
+	c.Set("Upload-Limit", s.uploadLimit())
+	c.Set(fiber.HeaderCacheControl, "no-store")
 	return c.JSON(uploadShape(u))
 }
 
