@@ -208,3 +208,14 @@ func field(t testing.TB, a answer, name string) string {
 	s, _ := doc[name].(string)
 	return s
 }
+
+// eventually waits for what happens a moment later.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
