@@ -47,6 +47,7 @@ func (s *Server) filepondProcess(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	c.Set(fiber.HeaderContentType, fiber.MIMETextPlainCharsetUTF8)
 	return c.Status(fiber.StatusCreated).SendString(string(u.Token))
 }
 

@@ -1,0 +1,313 @@
+package handlers_test
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"upload-service/handlers"
+	"upload-service/store"
+)
+
+func (w *world) resumable(status int, method, path, content string, headers ...string) answer {
+	w.t.Helper()
+	return w.want(status, "alice", method, path, strings.NewReader(content), headers...)
+}
+
+// piece appends to an upload.
+func (w *world) piece(status int, url string, offset int, complete, content string, headers ...string) answer {
+	w.t.Helper()
+	return w.resumable(status, "PATCH", url, content, append([]string{
+		"Content-Type", "application/partial-upload", "Upload-Offset", strconv.Itoa(offset), "Upload-Complete", complete,
+	}, headers...)...)
+}
+
+// wantState asks an upload how far it is.
+func (w *world) wantState(url string, offset int, complete string) answer {
+	w.t.Helper()
+	a := w.want(200, "alice", "HEAD", url, nil)
+	if a.header.Get("Upload-Offset") != strconv.Itoa(offset) || a.header.Get("Upload-Complete") != complete {
+		w.t.Fatalf("got %v, want %d and %s", a.header, offset, complete)
+	}
+	return a
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
+}
+
+// exchange reads the answers to what was sent on a connection: interim ones,
+// then the final one.
+func exchange(t *testing.T, c net.Conn) (interim []http.Header, final *http.Response) {
+	t.Helper()
+	r := bufio.NewReader(c)
+	for {
+		status, err := r.Peek(12)
+		if err != nil {
+			t.Fatalf("no answer: %v", err)
+		}
+		res, err := http.ReadResponse(r, &http.Request{Method: "POST"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(status[9]) != "1" {
+			return interim, res
+		}
+		if res.StatusCode == 104 {
+			interim = append(interim, res.Header)
+		}
+	}
+}
+
+func TestResumable(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{limits: store.Limits{FileSize: 10_000}})
+	run := func(name string, fn func(t *testing.T, w *world)) {
+		t.Run(name, func(t *testing.T) {
+			own := *w
+			own.t = t
+			fn(t, &own)
+		})
+	}
+	create := func(w *world, headers ...string) string {
+		w.t.Helper()
+		return w.resumable(201, "POST", "/api/v1/uploads", "", append([]string{"Upload-Complete", "?0"}, headers...)...).header.Get("Location")
+	}
+	head := func(w *world, method, path string, size int, more string) string {
+		return fmt.Sprintf("%s %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nContent-Length: %d\n%s\n", method, path, w.keys["alice"], size, more)
+	}
+	run("R1 R3 104 for those who know it", func(t *testing.T, w *world) {
+		for version, want := range map[string]int{"8": 1, "6": 1, "3": 0, "99": 0, "": 0} {
+			more := "Upload-Complete: ?1\n"
+			if version != "" {
+				more += "Upload-Draft-Interop-Version: " + version + "\n"
+			}
+			interim, final := exchange(t, w.raw(head(w, "POST", "/api/v1/uploads", 3, more)+"abc"))
+			if len(interim) != want || final.StatusCode != 201 || final.Header.Get("Upload-Complete") != "?1" {
+				t.Fatalf("version %q: %d interim answers, then %v", version, len(interim), final)
+			}
+			if want == 0 {
+				continue
+			}
+			h := interim[0]
+			if h.Get("Upload-Draft-Interop-Version") != version || h.Get("Upload-Limit") == "" || h.Get("Location") != final.Header.Get("Location") {
+				t.Errorf("version %s: got %v, then %v", version, h, final.Header)
+			}
+		}
+		interim, final := exchange(t, w.raw(head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\nExpect: 100-continue\n")+"abc"))
+		if len(interim) != 1 || final.StatusCode != 201 {
+			t.Errorf("with 100-continue: %v, %v", interim, final)
+		}
+	})
+	run("R2 only a valid Upload-Complete makes it resumable", func(t *testing.T, w *world) {
+		for _, value := range []string{"", "1", "true", "?2", "?1, ?0", "\"?1\""} {
+			a := w.resumable(201, "POST", "/api/v1/uploads", "abc", "Upload-Complete", value, "Upload-Draft-Interop-Version", "8")
+			if a.header.Get("Upload-Complete") != "" || field(t, a, "state") != "ready" {
+				t.Errorf("%q: %v %s", value, a.header, a.body)
+			}
+		}
+	})
+	run("R4 R6 R7 in pieces", func(t *testing.T, w *world) {
+		a := w.resumable(201, "POST", "/api/v1/uploads?purpose=form", "abc", "Upload-Complete", "?0",
+			"Content-Disposition", `inline; filename="../b.txt"; filename*=UTF-8''%C3%A4.txt`)
+		url := a.header.Get("Location")
+		if a.header.Get("Upload-Complete") != "?0" || a.header.Get("Upload-Limit") == "" || !strings.HasPrefix(url, "/api/v1/uploads/") {
+			t.Fatalf("got %v", a.header)
+		}
+		h := w.wantState(url, 3, "?0").header
+		if h.Get("Cache-Control") != "no-store" || h.Get("Upload-Limit") == "" || h.Get("Upload-Length") != "" {
+			t.Errorf("got %v", h)
+		}
+		a = w.piece(204, url, 3, "?0", "def")
+		if a.header.Get("Upload-Complete") != "?0" || a.header.Get("Upload-Offset") != "6" {
+			t.Errorf("got %v", a.header)
+		}
+		// R9: the end is said, not counted.
+		w.piece(204, url, 6, "?0", "", "Upload-Length", "6")
+		w.wantState(url, 6, "?0")
+		a = w.piece(200, url, 6, "?1", "")
+		if a.header.Get("Upload-Complete") != "?1" || !strings.Contains(a.body, `"name":"ä.txt"`) {
+			t.Errorf("got %v %s", a.header, a.body)
+		}
+		w.wantState(url, 6, "?1")
+		if got := w.want(200, "alice", "GET", url+"/content", nil).body; got != "abcdef" {
+			t.Errorf("got %q", got)
+		}
+		// The last answer got lost: it is given again. Anything else is refused.
+		w.piece(200, url, 6, "?1", "")
+		a = w.piece(409, url, 6, "?0", "x")
+		if field(t, a, "type") != "https://iana.org/assignments/http-problem-types#completed-upload" {
+			t.Errorf("got %s", a.body)
+		}
+	})
+	run("R5 PUT of a file", func(t *testing.T, w *world) {
+		a := w.resumable(201, "PUT", "/files/me/in/r.txt", "abc", "Upload-Complete", "?1", "X-Meta-K", "v")
+		if a.header.Get("Location") != "/files/alice/in/r.txt" || a.header.Get("Upload-Complete") != "?1" ||
+			a.header.Get("ETag") == "" || !strings.Contains(a.body, `"k":"v"`) {
+			t.Errorf("got %v %s", a.header, a.body)
+		}
+		a = w.resumable(201, "PUT", "/files/me/in/r.txt", "ab", "Upload-Complete", "?0", "If-Match", a.header.Get("ETag"))
+		url := a.header.Get("Location")
+		if got := w.want(200, "alice", "GET", "/files/me/in/r.txt", nil).body; got != "abc" {
+			t.Errorf("an upload that is not complete shows: %q", got)
+		}
+		a = w.piece(200, url, 2, "?1", "cd")
+		if a.header.Get("Location") != "/files/alice/in/r.txt" || a.header.Get("Upload-Complete") != "?1" {
+			t.Errorf("got %v", a.header)
+		}
+		if got := w.want(200, "alice", "GET", "/files/me/in/r.txt", nil).body; got != "abcd" {
+			t.Errorf("got %q", got)
+		}
+		// Conditions count when it is complete.
+		w.resumable(412, "PUT", "/files/me/in/r.txt", "x", "Upload-Complete", "?0", "If-None-Match", "*")
+		url = w.resumable(201, "PUT", "/files/me/in/late.txt", "x", "Upload-Complete", "?0", "If-None-Match", "*").header.Get("Location")
+		w.resumable(201, "PUT", "/files/me/in/late.txt", "first")
+		a = w.piece(412, url, 1, "?1", "y")
+		if a.header.Get("Upload-Complete") != "?1" {
+			t.Errorf("got %v", a.header)
+		}
+		if got := w.want(200, "alice", "GET", "/files/me/in/late.txt", nil).body; got != "first" {
+			t.Errorf("got %q", got)
+		}
+	})
+	run("R7 another offset", func(t *testing.T, w *world) {
+		url := create(w)
+		w.piece(204, url, 0, "?0", "abc")
+		for _, offset := range []int{0, 2, 4} {
+			a := w.piece(409, url, offset, "?1", "xyz")
+			var doc struct {
+				Type     string
+				Expected int `json:"expected-offset"`
+				Provided int `json:"provided-offset"`
+			}
+			if err := json.Unmarshal([]byte(a.body), &doc); err != nil || doc.Expected != 3 || doc.Provided != offset ||
+				doc.Type != "https://iana.org/assignments/http-problem-types#mismatching-upload-offset" ||
+				a.header.Get("Upload-Offset") != "3" || a.header.Get("Upload-Complete") != "?0" {
+				t.Errorf("offset %d: %v %s", offset, a.header, a.body)
+			}
+		}
+		w.resumable(415, "PATCH", url, "x", "Upload-Offset", "3", "Upload-Complete", "?0", "Content-Type", "text/plain")
+		w.resumable(400, "PATCH", url, "x", "Upload-Complete", "?0", "Content-Type", "application/partial-upload")
+		w.resumable(400, "PATCH", url, "x", "Upload-Offset", "3", "Content-Type", "application/partial-upload")
+		w.wantState(url, 3, "?0")
+	})
+	run("R8 lengths agree", func(t *testing.T, w *world) {
+		const kind = "https://iana.org/assignments/http-problem-types#inconsistent-upload-length"
+		a := w.resumable(400, "POST", "/api/v1/uploads", "abc", "Upload-Complete", "?1", "Upload-Length", "4")
+		if field(t, a, "type") != kind {
+			t.Errorf("got %s", a.body)
+		}
+		url := create(w, "Upload-Length", "6")
+		w.piece(204, url, 0, "?0", "abc")
+		for _, a := range []answer{
+			w.piece(400, url, 3, "?0", "d", "Upload-Length", "5"),
+			w.piece(400, url, 3, "?1", "de"),
+		} {
+			if field(t, a, "type") != kind {
+				t.Errorf("got %s", a.body)
+			}
+		}
+		w.wantState(url, 3, "?0")
+		w.piece(400, url, 3, "?0", "defg") // beyond the end: over
+		w.want(410, "alice", "HEAD", url, nil)
+
+		url = create(w, "Upload-Length", "3") // not declared, noticed on the way
+		w.want(400, "alice", "PATCH", url, struct{ io.Reader }{strings.NewReader("abcd")}, "Content-Type", "application/partial-upload",
+			"Upload-Offset", "0", "Upload-Complete", "?0")
+		w.want(410, "alice", "HEAD", url, nil)
+		create(w, "Upload-Length", "-1") // a field that does not parse is none
+	})
+	run("R9 a creation that is cut is resumed", func(t *testing.T, w *world) {
+		c := w.raw(head(w, "PUT", "/files/me/cut.txt", 9000, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n") + strings.Repeat("x", 8500))
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != 104 {
+			t.Fatalf("got %v, %v", res, err)
+		}
+		url := res.Header.Get("Location")
+		c.Close()
+		// R10, R11: who asks stops what still runs, and hears the last word.
+		eventually(t, "the bytes are kept", func() bool {
+			return w.want(200, "alice", "HEAD", url, nil).header.Get("Upload-Offset") == "8500"
+		})
+		w.wantState(url, 8500, "?0")
+		w.want(404, "alice", "GET", "/files/me/cut.txt", nil)
+		w.piece(201, url, 8500, "?1", strings.Repeat("x", 500))
+		if got := len(w.want(200, "alice", "GET", "/files/me/cut.txt", nil).body); got != 9000 {
+			t.Errorf("got %d bytes", got)
+		}
+	})
+	run("R11 the newer request goes on", func(t *testing.T, w *world) {
+		url := create(w, "Upload-Length", "9500")
+		old := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
+		eventually(t, "the old request is stopped", func() bool {
+			return w.want(200, "alice", "HEAD", url, nil).header.Get("Upload-Offset") == "9000"
+		})
+		w.piece(200, url, 9000, "?1", strings.Repeat("x", 500))
+		if _, final := exchange(t, old); final.StatusCode != 423 {
+			t.Errorf("the old request got %v", final)
+		}
+	})
+	run("R12 OPTIONS", func(t *testing.T, w *world) {
+		for _, path := range []string{"/api/v1/uploads", "/files/alice/x"} {
+			a := w.want(204, "anonymous", "OPTIONS", path, nil)
+			if got := a.header.Get("Upload-Limit"); got != "max-size=10000, max-age=3600" {
+				t.Errorf("%s: %q", path, got)
+			}
+		}
+		free := newWorld(t, setup{http: func(c *handlers.Config) { c.MaxRequestSize = 500 }})
+		if got := free.want(204, "anonymous", "OPTIONS", "/api/v1/uploads", nil).header.Get("Upload-Limit"); got != "min-size=0, max-append-size=500, max-age=3600" {
+			t.Errorf("without limits: %q", got)
+		}
+	})
+	run("R13 too large", func(t *testing.T, w *world) {
+		a := w.resumable(413, "POST", "/api/v1/uploads", "x", "Upload-Complete", "?0", "Upload-Length", "10001")
+		if a.header.Get("Upload-Limit") == "" || a.header.Get("Location") != "" {
+			t.Errorf("got %v", a.header)
+		}
+	})
+	run("R14 DELETE", func(t *testing.T, w *world) {
+		url := create(w)
+		c := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
+		w.want(204, "alice", "DELETE", url, nil)
+		if _, final := exchange(t, c); final.StatusCode != 423 && final.StatusCode != 410 {
+			t.Errorf("the running request got %v", final)
+		}
+		w.want(410, "alice", "HEAD", url, nil)
+		w.piece(410, url, 0, "?1", "x")
+	})
+	run("R15 digests", func(t *testing.T, w *world) {
+		url := create(w, "Repr-Digest", digest("abcdef"))
+		w.piece(400, url, 0, "?0", "abx", "Content-Digest", digest("abc"))
+		w.wantState(url, 0, "?0")
+		w.piece(204, url, 0, "?0", "abc", "Content-Digest", digest("abc"))
+		a := w.piece(200, url, 3, "?1", "def", "Want-Repr-Digest", "sha-256=9")
+		if a.header.Get("Repr-Digest") != digest("abcdef") {
+			t.Errorf("got %v", a.header)
+		}
+		url = create(w, "Repr-Digest", digest("abcdef"))
+		if code := w.piece(400, url, 0, "?1", "abcdeX").code(t); code != store.CodeBadDigest {
+			t.Errorf("got %s", code)
+		}
+		w.want(410, "alice", "HEAD", url, nil)
+		w.resumable(400, "POST", "/api/v1/uploads", "abx", "Upload-Complete", "?1", "Content-Digest", digest("abc"))
+	})
+	run("R16 nobody else", func(t *testing.T, w *world) {
+		url := create(w)
+		for _, method := range []string{"HEAD", "GET", "PATCH", "DELETE"} {
+			a := w.as("bob", method, url, strings.NewReader("x"), "Content-Type", "application/partial-upload", "Upload-Offset", "0", "Upload-Complete", "?1")
+			if a.status != 404 || a.header.Get("Upload-Offset") != "" {
+				t.Errorf("%s: %d %v", method, a.status, a.header)
+			}
+		}
+		w.wantState(url, 0, "?0")
+	})
+}
