@@ -1,0 +1,279 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// The clients that people use come from npm (clients/package.json) and run in
+// Node and in Chromium, against the real binary.
+
+// event is one line of what a client prints.
+type event struct {
+	Event, URL, Token, Message string
+	Status, Count              int
+}
+
+// client runs a script with a job until it ends; during is called with each
+// event as it comes.
+func runClient(t *testing.T, script string, job map[string]any, during func(event)) (events []event, ok bool) {
+	t.Helper()
+	arg, err := json.Marshal(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("node", filepath.Join("clients", script), string(arg))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	watch := time.AfterFunc(2*time.Minute, func() { cmd.Process.Kill() }) //nolint:errcheck // it may have ended
+	defer watch.Stop()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var e event
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Errorf("%s printed %s", script, lines.Text())
+			continue
+		}
+		events = append(events, e)
+		if during != nil {
+			during(e)
+		}
+	}
+	err = cmd.Wait()
+	if err != nil && stderr.Len() > 0 {
+		t.Logf("%s: %v\n%s", script, err, &stderr)
+	}
+	return events, err == nil
+}
+
+func last(events []event, name string) (found event) {
+	for _, e := range events {
+		if e.Event == name {
+			found = e
+		}
+	}
+	return found
+}
+
+// randomFile makes a file, and returns its name and digest.
+func randomFile(t *testing.T, size int) (name, sum string) {
+	t.Helper()
+	b := make([]byte, size)
+	rng := rand.New(rand.NewPCG(uint64(size), 1))
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	name = filepath.Join(t.TempDir(), "file.bin")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name, hexSum(b)
+}
+
+// wantUpload persists the upload of a token, as a form does, and checks that
+// it has the digest.
+func (s *server) wantUpload(t *testing.T, token, sum string) {
+	t.Helper()
+	s.must(t, http.StatusCreated, "POST", "/api/v1/uploads/"+token+"/persist",
+		strings.NewReader(fmt.Sprintf(`{"on_conflict":"rename","expect":{"sha256":%q}}`, sum)), "Content-Type", "application/json")
+}
+
+func tokenOf(url string) string { return url[strings.LastIndexByte(url, '/')+1:] }
+
+func TestTusJSClient(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	job := func(t *testing.T, file string, more map[string]any) map[string]any {
+		j := map[string]any{
+			"endpoint": s.url + "/tus/", "key": s.key, "file": file, "storage": filepath.Join(t.TempDir(), "urls.json"),
+		}
+		for k, v := range more {
+			j[k] = v
+		}
+		return j
+	}
+	for name, more := range map[string]map[string]any{
+		"one piece":            {},
+		"pieces":               {"chunkSize": 1 << 20},
+		"deferred length":      {"chunkSize": 1<<20 + 1, "deferred": true},
+		"parallel":             {"parallel": 3},
+		"parallel with pieces": {"parallel": 2, "chunkSize": 700_000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file, sum := randomFile(t, 5<<20)
+			events, ok := runClient(t, "tus.mjs", job(t, file, more), nil)
+			if !ok {
+				t.Fatalf("got %v", events)
+			}
+			token := last(events, "token").Token
+			if token == "" || token != tokenOf(last(events, "success").URL) {
+				t.Errorf("the last answer carries the token %q: %v", token, events)
+			}
+			s.wantUpload(t, token, sum)
+		})
+	}
+	t.Run("an empty file", func(t *testing.T) {
+		t.Parallel()
+		file, sum := randomFile(t, 0)
+		events, ok := runClient(t, "tus.mjs", job(t, file, nil), nil)
+		if !ok {
+			t.Fatalf("got %v", events)
+		}
+		s.wantUpload(t, last(events, "token").Token, sum)
+	})
+	t.Run("resume from another process", func(t *testing.T) {
+		t.Parallel()
+		file, sum := randomFile(t, 5<<20)
+		j := job(t, file, map[string]any{"chunkSize": 1 << 20, "stopAt": 2 << 20})
+		first, _ := runClient(t, "tus.mjs", j, nil)
+		if last(first, "stopped").Event == "" {
+			t.Fatalf("got %v", first)
+		}
+		delete(j, "stopAt")
+		j["resume"] = true
+		second, ok := runClient(t, "tus.mjs", j, nil)
+		if !ok || last(second, "previous").Count != 1 || last(second, "success").URL != last(first, "url").URL {
+			t.Fatalf("got %v, then %v", first, second)
+		}
+		s.wantUpload(t, last(second, "token").Token, sum)
+	})
+	t.Run("abort", func(t *testing.T) {
+		t.Parallel()
+		file, _ := randomFile(t, 5<<20)
+		events, ok := runClient(t, "tus.mjs", job(t, file, map[string]any{"chunkSize": 1 << 20, "stopAt": 2 << 20, "terminate": true}), nil)
+		if !ok || last(events, "terminated").Event == "" {
+			t.Fatalf("got %v", events)
+		}
+		s.must(t, http.StatusGone, "HEAD", "/tus/"+tokenOf(last(events, "url").URL), nil, "Tus-Resumable", "1.0.0")
+	})
+	t.Run("persist at once", func(t *testing.T) {
+		t.Parallel()
+		file, sum := randomFile(t, 1<<20)
+		events, ok := runClient(t, "tus.mjs", job(t, file, map[string]any{
+			"metadata": map[string]string{"filename": "ünï 100%.bin", "folder": "in/tus", "persist": "true"},
+		}), nil)
+		if !ok {
+			t.Fatalf("got %v", events)
+		}
+		if a := s.must(t, 200, "GET", "/files/me/in/tus/%C3%BCn%C3%AF%20100%25.bin", nil); hexSum(a.body) != sum {
+			t.Error("the file is another one")
+		}
+	})
+}
+
+// TestBadNetwork uploads over connections that are cut, throttled or vanish.
+func TestBadNetwork(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]func(n int) fate{
+		"cut":        func(n int) fate { return fate{after: int64(300_000 * (n%7 + 1)), cut: true} },
+		"closed":     func(n int) fate { return fate{after: int64(300_000 * (n%7 + 1))} },
+		"black hole": func(n int) fate { return fate{after: int64(900_000 * (n%4 + 1)), blackHole: true} },
+		"throttled":  func(n int) fate { return fate{after: -1, rate: 3 << 20} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, t.TempDir(), "UPLOAD_IDLE_TIMEOUT=1s")
+			p := newNetwork(t, s.url)
+			p.bad(trouble)
+			file, sum := randomFile(t, 5<<20)
+			events, ok := runClient(t, "tus.mjs", map[string]any{
+				"endpoint": p.url() + "/tus/", "key": s.key, "file": file, "storage": filepath.Join(t.TempDir(), "urls.json"), "retryDelay": 20,
+			}, nil)
+			if !ok {
+				t.Fatalf("got %v", events)
+			}
+			s.wantUpload(t, last(events, "token").Token, sum)
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			if out, code := command(t, s.cmd.Dir, nil, "check", "--content"); code != 0 {
+				t.Errorf("check: %s", out)
+			}
+		})
+	}
+}
+
+// TestRestartsDuringUpload kills the server three times while a client
+// uploads, which notices no more than a bad network.
+func TestRestartsDuringUpload(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	key := s.key
+	p := newNetwork(t, s.url)
+	p.bad(func(int) fate { return fate{after: -1, rate: 4 << 20} }) // slow enough to be hit
+	file, sum := randomFile(t, 8<<20)
+	var events []event
+	done := make(chan bool, 1)
+	began := make(chan struct{})
+	var once sync.Once
+	go func() {
+		var ok bool
+		events, ok = runClient(t, "tus.mjs", map[string]any{
+			"endpoint": p.url() + "/tus/", "key": key, "file": file, "chunkSize": 512 << 10,
+			"storage": filepath.Join(t.TempDir(), "urls.json"), "retryDelay": 50,
+		}, func(e event) {
+			if e.Event == "url" {
+				once.Do(func() { close(began) })
+			}
+		})
+		done <- ok
+	}()
+	<-began
+	for range 3 {
+		seen := offsets(s)
+		eventually(t, "the upload goes on", func() bool { return offsets(s) >= seen+512<<10 })
+		s.kill()
+		s = start(t, dir)
+		s.key = key
+		p.to(s.url)
+	}
+	if !<-done {
+		t.Fatalf("got %v", events)
+	}
+	s.wantUpload(t, last(events, "token").Token, sum)
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := command(t, dir, nil, "check", "--content"); code != 0 {
+		t.Errorf("check: %s", out)
+	}
+}
+
+// offsets is how much of all unfinished uploads is recorded.
+func offsets(s *server) (sum int64) {
+	a, err := s.do("GET", "/api/v1/uploads", nil)
+	if err != nil {
+		return 0
+	}
+	var list struct {
+		Uploads []struct{ Files []struct{ Offset int64 } }
+	}
+	if json.Unmarshal(a.body, &list) != nil {
+		return 0
+	}
+	for _, u := range list.Uploads {
+		for _, f := range u.Files {
+			sum += f.Offset
+		}
+	}
+	return sum
+}
