@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,15 @@ import (
 type event struct {
 	Event, URL, Token, Message string
 	Status, Count              int
+
+	// Of a page in the browser.
+	First      string   // the address before the reload
+	Stopped    int64    // bytes before the reload
+	URLs, Left []string // addresses of uploads; tokens that the form still carries
+	Names      []string
+	Sizes      []int64
+	Failed     []string
+	Errors     []string
 }
 
 // client runs a script with a job until it ends; during is called with each
@@ -276,4 +286,102 @@ func offsets(s *server) (sum int64) {
 		}
 	}
 	return sum
+}
+
+// page serves the page of another site, with the clients bundled as sites do.
+func page(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	out, err := exec.Command("clients/node_modules/.bin/esbuild", "clients/page.mjs", "--bundle", "--outfile="+filepath.Join(dir, "page.js"),
+		"--log-level=error").CombinedOutput()
+	if err != nil {
+		t.Fatalf("bundle the page: %v\n%s", err, out)
+	}
+	html := `<!doctype html><meta charset="utf-8"><title>Another site</title><link rel="icon" href="data:,">
+<form><input type="file" id="file" name="filepond"><div id="app"></div></form><script src="page.js"></script>`
+	if err := os.WriteFile(filepath.Join(dir, "index.html"), []byte(html), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	site := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(site.Close)
+	return site.URL
+}
+
+// TestBrowserClients uses the service from a page of another site, in Chromium.
+func TestBrowserClients(t *testing.T) {
+	t.Parallel()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("install chromium: make test does")
+	}
+	site := page(t)
+	s := start(t, t.TempDir(), "UPLOAD_CORS_ORIGINS="+site)
+	p := newNetwork(t, s.url)
+	file, sum := randomFile(t, 5<<20)
+	do := func(t *testing.T, job map[string]any) event {
+		t.Helper()
+		job["page"], job["key"], job["file"], job["chromium"] = site+"/", s.key, file, chromium
+		if job["url"] == nil {
+			job["url"] = s.url
+		}
+		events, ok := runClient(t, "browser.mjs", job, nil)
+		e := last(events, "result")
+		if !ok || len(e.Errors)+len(e.Failed) > 0 || last(events, "pageerror").Event != "" {
+			t.Fatalf("got %+v", events)
+		}
+		return e
+	}
+	t.Run("tus", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "tus", "chunkSize": 1 << 20})
+		s.wantUpload(t, e.Token, sum)
+	})
+	t.Run("tus, parallel", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "tus", "parallel": 3})
+		s.wantUpload(t, e.Token, sum)
+	})
+	t.Run("tus, the page is loaded again", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "tusReload", "chunkSize": 1 << 20, "stopAt": 2 << 20})
+		if e.First != e.URL || e.Stopped < 2<<20 {
+			t.Errorf("got %+v", e)
+		}
+		s.wantUpload(t, e.Token, sum)
+	})
+	t.Run("Uppy", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "uppy", "chunkSize": 1 << 20})
+		s.wantUpload(t, tokenOf(e.URLs[0]), sum)
+	})
+	t.Run("Uppy over a network that cuts", func(t *testing.T) {
+		p.bad(func(n int) fate { return fate{after: int64(500_000 * (n%7 + 1)), cut: true} })
+		defer p.good()
+		e := do(t, map[string]any{"scenario": "uppy", "url": p.url()})
+		s.wantUpload(t, tokenOf(e.URLs[0]), sum)
+	})
+	t.Run("FilePond", func(t *testing.T) {
+		s.wantUpload(t, do(t, map[string]any{"scenario": "pond"}).Token, sum)
+	})
+	t.Run("FilePond in chunks", func(t *testing.T) {
+		for _, size := range []int{1 << 20, 1_500_000} { // the first divides the file
+			s.wantUpload(t, do(t, map[string]any{"scenario": "pond", "chunkSize": size}).Token, sum)
+		}
+	})
+	t.Run("FilePond in chunks over a network that cuts", func(t *testing.T) {
+		p.bad(func(n int) fate { return fate{after: int64(900_000 * (n%7 + 1)), cut: true} })
+		defer p.good()
+		s.wantUpload(t, do(t, map[string]any{"scenario": "pond", "chunkSize": 1 << 20, "url": p.url()}).Token, sum)
+	})
+	t.Run("FilePond reverts", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "pond", "revert": true})
+		if len(e.Left) != 0 {
+			t.Errorf("the form still carries %v", e.Left)
+		}
+		s.must(t, http.StatusGone, "GET", "/api/v1/uploads/"+e.Token, nil)
+	})
+	t.Run("FilePond restores and loads", func(t *testing.T) {
+		token := do(t, map[string]any{"scenario": "pond"}).Token
+		s.must(t, 201, "PUT", "/files/me/in/100%25%20%C3%BC.txt", strings.NewReader("loaded"))
+		e := do(t, map[string]any{"scenario": "pondOpenWith", "files": [][]string{{token, "limbo"}, {"in/100% ü.txt", "local"}}})
+		if len(e.Names) != 2 || e.Names[0] != "file.bin" || e.Sizes[0] != 5<<20 || e.Sizes[1] != 6 {
+			t.Errorf("got %+v", e)
+		}
+	})
 }
