@@ -80,6 +80,7 @@ func NewServer(app *fiber.App, cfg Config) *Server {
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
 		ErrorHandler:                 s.malformed,
+		HeaderReceived:               decideFirst,
 		ExpectHandler:                s.expect,
 		ConnState:                    s.track,
 		ReadTimeout:                  cfg.HeaderTimeout,
@@ -129,10 +130,24 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+// decideFirst has a request with a large body pass as if its client waited for
+// "100 Continue". Otherwise fasthttp asks the app only when the first 8 KiB of
+// the body are there, and a client that sends none learns of no refusal. Of a
+// small body the rest is read away behind a refusal, and the connection kept.
+func decideFirst(h *fasthttp.RequestHeader) (none fasthttp.RequestConfig) {
+	if h.IsHTTP11() && h.ContentLength() > drainBytes && len(h.Peek(fasthttp.HeaderExpect)) == 0 {
+		h.Set(fasthttp.HeaderExpect, "100-continue")
+	}
+	return none
+}
+
 // expect runs the app for the head of a request whose client waits for "100
 // Continue" (RFC 9110, 10.1.1). Unless the app admits the request, its answer
 // stands and the body is not asked for.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	if own := baseOf(ctx.Conn()); own != nil {
+		own.unasked = !hasField(&ctx.Request.Header, fasthttp.HeaderExpect) // see decideFirst
+	}
 	admitted := false
 	ctx.SetUserValue(waitingKey{}, &admitted)
 	s.handle(ctx)
