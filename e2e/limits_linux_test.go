@@ -44,7 +44,7 @@ func free(t *testing.T, dir string) int {
 func TestLimitDisk(t *testing.T) {
 	t.Parallel()
 	const fit, size, slack = 7, 512 << 10, 300 << 10 // slack is for metadata
-	full := refusal{507, "full", 60}
+	full := refusalBy(t, "UPLOAD_MIN_FREE", 507, "full", 60)
 	dir := volume(t, "64m")
 	s := start(t, dir)
 	key := s.key
@@ -109,7 +109,7 @@ func TestLimitDisk(t *testing.T) {
 // TestVolumeWithoutReserve runs out of space in the middle of bodies.
 func TestVolumeWithoutReserve(t *testing.T) {
 	t.Parallel()
-	full := refusal{507, "full", 60}
+	full := refusalBy(t, "UPLOAD_MIN_FREE", 507, "full", 60)
 	dir := volume(t, "20m")
 	s := start(t, dir, "UPLOAD_UNDO=0")
 	body := make([]byte, 21<<20) // and a rest that is read away behind a refusal

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -94,6 +95,22 @@ type refusal struct {
 	status     int
 	code       string
 	retryAfter int // at most so many seconds; 0: no field
+}
+
+// refusalBy is the refusal of a setting, if docs/limits.md says so too.
+func refusalBy(t *testing.T, setting string, status int, code string, retryAfter int) refusal {
+	t.Helper()
+	text, err := os.ReadFile("../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, row, _ := strings.Cut(string(text), "| `"+setting+"` |")
+	row, _, _ = strings.Cut(row, "\n")
+	answer := fmt.Sprintf("| %d `%s` |", status, code)
+	if !strings.Contains(row, answer) || strings.Contains(row, "`Retry-After`") != (retryAfter > 0) {
+		t.Errorf("docs/limits.md says of %s: %s\nwant %s, Retry-After %v", setting, row, answer, retryAfter > 0)
+	}
+	return refusal{status, code, retryAfter}
 }
 
 func (want refusal) check(t *testing.T, what string, a answer) {
@@ -232,7 +249,7 @@ func TestLimitFileSize(t *testing.T) {
 	const limit = 100_000
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_MAX_FILE_SIZE=100kB", "UPLOAD_UNDO=0")
-	tooLarge := refusal{413, "too_large", 0}
+	tooLarge := refusalBy(t, "UPLOAD_MAX_FILE_SIZE", 413, "too_large", 0)
 	for _, w := range ways {
 		for name, chunked := range lengths {
 			if a := w.send(t, s, "f", w.body(content{"f", limit}), chunked); a.status != w.status && a.status != 200 {
@@ -264,7 +281,7 @@ func TestLimitRequestSize(t *testing.T) {
 	const limit = 100_000
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_MAX_REQUEST_SIZE=100kB", "UPLOAD_UNDO=0")
-	tooLarge := refusal{413, "too_large", 0}
+	tooLarge := refusalBy(t, "UPLOAD_MAX_REQUEST_SIZE", 413, "too_large", 0)
 	for _, w := range ways {
 		size := limit
 		switch w.kind {
@@ -300,18 +317,18 @@ func TestLimitRequestSize(t *testing.T) {
 func TestLimitOwner(t *testing.T) {
 	t.Parallel()
 	const fit = 7
-	full := refusal{413, "quota_exceeded", 0}
 	for _, limit := range []struct {
-		name, setting string
-		size          int
+		name, setting, value string
+		size                 int
 	}{
-		{"bytes", "UPLOAD_OWNER_QUOTA=1050kB", 150_000}, // more than one read
-		{"files", "UPLOAD_OWNER_MAX_FILES=7", 1000},
+		{"bytes", "UPLOAD_OWNER_QUOTA", "1050kB", 150_000}, // more than one read
+		{"files", "UPLOAD_OWNER_MAX_FILES", "7", 1000},
 	} {
 		t.Run(limit.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			s := start(t, dir, limit.setting, "UPLOAD_UNDO=0")
+			s := start(t, dir, limit.setting+"="+limit.value, "UPLOAD_UNDO=0")
+			full := refusalBy(t, limit.setting, 413, "quota_exceeded", 0)
 			want := usage{fit * limit.size, fit}
 			for _, w := range ways {
 				for name, chunked := range lengths {
@@ -393,7 +410,7 @@ func TestLimitActive(t *testing.T) {
 	const fit, size = 7, 200_000
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_OWNER_MAX_ACTIVE=7")
-	busy := refusal{429, "rate_limited", 5}
+	busy := refusalBy(t, "UPLOAD_OWNER_MAX_ACTIVE", 429, "rate_limited", 5)
 	// 50 clients that stop in the middle: 43 are told at once.
 	release, answers := make(chan struct{}), make(chan answer, 50)
 	for i := range 50 {
@@ -446,7 +463,7 @@ func TestLimitActive(t *testing.T) {
 func TestLimitRate(t *testing.T) {
 	t.Parallel()
 	const fit = 1 // and none more for a minute, which is longer than the test
-	often := refusal{429, "rate_limited", 60}
+	often := refusalBy(t, "UPLOAD_RATE_LIMIT", 429, "rate_limited", 60)
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_RATE_LIMIT=1")
 	if won := ways[0].race(t, s, 1000, false, often); won != fit {
