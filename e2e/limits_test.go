@@ -63,7 +63,8 @@ func (w way) body(contents ...content) []byte {
 			continue
 		}
 		b.WriteByte("[,"[min(i, 1)])
-		fmt.Fprintf(&b, `{"filename":%q,"content":%q}`, c.name, base64.StdEncoding.EncodeToString(make([]byte, c.size)))
+		text := base64.StdEncoding.EncodeToString(make([]byte, c.size))
+		fmt.Fprintf(&b, `{"filename":%q,"content":%q}`, c.name, text)
 	}
 	if w.kind == "form" {
 		b.WriteString("--b--\r\n")
@@ -131,7 +132,8 @@ func (w way) head(t *testing.T, s *server, fields string) answer {
 	t.Helper()
 	c := s.dial(t)
 	defer c.Close()
-	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\n%s\r\n\r\n",
+	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: %s\r\n%s\r\n\r\n",
 		w.method, w.url("head"), s.key, w.contentType(), fields)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -305,7 +307,8 @@ func TestLimitRequestSize(t *testing.T) {
 		tooLarge.before(t, s, w, limit+1)
 	}
 	for _, small := range []way{
-		{"persist", "POST", "/api/v1/persist", "raw", true, 0}, {"patch", "PATCH", "/api/v1/files/%s", "raw", true, 0},
+		{"persist", "POST", "/api/v1/persist", "raw", true, 0},
+		{"patch", "PATCH", "/api/v1/files/%s", "raw", true, 0},
 	} {
 		tooLarge.before(t, s, small, limit+1)
 	}
@@ -383,11 +386,13 @@ func (full refusal) atPersist(t *testing.T, s *server, size int) {
 			bytes.NewReader(make([]byte, size))).json(t, &u)
 		tokens = append(tokens, u.Token)
 	}
-	full.check(t, "one more beside uploads", ways[0].send(t, s, "more", ways[0].body(content{"more", size}), false))
+	more := ways[0].send(t, s, "more", ways[0].body(content{"more", size}), false)
+	full.check(t, "one more beside uploads", more)
 
 	before, there := s.usage(t), s.stored(t)
 	all := func(conflict string) io.Reader {
-		return strings.NewReader(fmt.Sprintf(`{"tokens":["%s"],"on_conflict":%q}`, strings.Join(tokens, `","`), conflict))
+		list := strings.Join(tokens, `","`)
+		return strings.NewReader(fmt.Sprintf(`{"tokens":["%s"],"on_conflict":%q}`, list, conflict))
 	}
 	s.must(t, 409, "POST", "/api/v1/persist", all("fail"))
 	if after := s.usage(t); after != before || len(s.stored(t)) != len(there) {
@@ -438,7 +443,8 @@ func TestLimitActive(t *testing.T) {
 	c := s.dial(t)
 	r := bufio.NewReader(c)
 	for range 2 {
-		fmt.Fprintf(c, "PUT /files/me/x HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 1\r\n\r\nx", s.key)
+		fmt.Fprintf(c, "PUT /files/me/x HTTP/1.1\r\nHost: localhost\r\n"+
+			"Authorization: Bearer %s\r\nContent-Length: 1\r\n\r\nx", s.key)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil || res.StatusCode != 429 || res.Close {
 			t.Fatalf("got %v, %v, want 429 and the connection kept", res, err)
@@ -446,7 +452,8 @@ func TestLimitActive(t *testing.T) {
 		io.Copy(io.Discard, res.Body) //nolint:errcheck // the next answer tells
 	}
 	// What brings no bytes goes on.
-	s.must(t, 404, "POST", "/api/v1/uploads/00000000-0000-4000-8000-000000000000/persist", strings.NewReader(`{}`))
+	const token = "00000000-0000-4000-8000-000000000000"
+	s.must(t, 404, "POST", "/api/v1/uploads/"+token+"/persist", strings.NewReader(`{}`))
 	close(release)
 	for range fit {
 		if a := <-answers; a.status != 201 {

@@ -24,12 +24,15 @@ func TestRefusedBelowTheRouter(t *testing.T) {
 		status        int
 		code          string
 	}{
-		{"both lengths", "PUT /files/me/a HTTP/1.1\r\n" + host + "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "PUT", 400, "invalid"},
-		{"bare line feed", "DELETE /files/me/a HTTP/1.1\r\n" + host + "X: a\nY: b\r\n\r\n", "DELETE", 400, "invalid"},
+		{"both lengths", "PUT /files/me/a HTTP/1.1\r\n" + host +
+			"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "PUT", 400, "invalid"},
+		{"bare line feed", "DELETE /files/me/a HTTP/1.1\r\n" + host + "X: a\nY: b\r\n\r\n",
+			"DELETE", 400, "invalid"},
 		{"no HTTP", "secret\r\n\r\n", "GET", 400, "invalid"},
 		{"unknown method", "SECRET /files/me/a HTTP/1.1\r\n" + host + "\r\n", "other", 405, "method_not_allowed"},
 		{"slow header", "GET /healthz HTTP/1.1\r\nHost: loc", "GET", 408, "timeout"},
-		{"long header", "GET / HTTP/1.1\r\n" + host + "X: " + strings.Repeat("secret", 4<<10) + "\r\n\r\n", "GET", 431, "header_too_large"},
+		{"long header", "GET / HTTP/1.1\r\n" + host + "X: " + strings.Repeat("secret", 4<<10) + "\r\n\r\n",
+			"GET", 431, "header_too_large"},
 	} {
 		label := fmt.Sprintf("upload_requests_total{method=%q,route=\"\",status=\"%d\"} ", test.method, test.status)
 		before := w.metric(label)
@@ -53,13 +56,16 @@ func TestRefusedBelowTheRouter(t *testing.T) {
 		}
 		if res.StatusCode != test.status || doc.Status != test.status || doc.Code != test.code ||
 			doc.Type == "" || doc.Title == "" || doc.Detail == "" || !res.Close {
-			t.Errorf("%s: got %s (closes: %v) %+v, want %d %s", test.name, res.Status, res.Close, doc, test.status, test.code)
+			t.Errorf("%s: got %s (closes: %v) %+v, want %d %s",
+				test.name, res.Status, res.Close, doc, test.status, test.code)
 		}
 		if got := w.metric(label); got == before {
 			t.Errorf("%s: not counted as %s", test.name, label)
 		}
 		line := "msg=request id=" + res.Header.Get("X-Request-Id") + " method=" + test.method
-		if log := w.log.String(); !strings.Contains(log, line) || !strings.Contains(log, fmt.Sprintf("status=%d", test.status)) {
+		_, rest, logged := strings.Cut(w.log.String(), line)
+		rest, _, _ = strings.Cut(rest, "\n")
+		if !logged || !strings.Contains(rest, fmt.Sprintf(" status=%d ", test.status)) {
 			t.Errorf("%s: the access log is without %q", test.name, line)
 		}
 	}

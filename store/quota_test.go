@@ -80,7 +80,8 @@ func (letters) Read(p []byte) (int, error) {
 func TestReplacementsNeedNoRoom(t *testing.T) {
 	t.Parallel()
 	const files = 20
-	w := newWorld(t, func(o *store.Options) { o.Limits = store.Limits{OwnerBytes: files * 3, OwnerFiles: files} })
+	limits := store.Limits{OwnerBytes: files * 3, OwnerFiles: files}
+	w := newWorld(t, func(o *store.Options) { o.Limits = limits })
 	for i := range files {
 		w.mustPut(alice, fmt.Sprint(i), "old")
 	}
