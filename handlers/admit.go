@@ -38,8 +38,9 @@ func (s *Server) admitRoute(r route) fiber.Handler {
 // order, so that a stranger learns nothing and costs little.
 func (s *Server) admit(c *fiber.Ctx, r route) error {
 	// 1. Not more often than allowed, whoever it is. A request that waited for
-	// "100 Continue" comes here twice and counts once.
-	counted := c.Locals("counted") != nil
+	// "100 Continue" comes here twice and counts once. Probes do not count: who
+	// is refused one restarts the service.
+	counted := c.Locals("counted") != nil || r.need.probe
 	c.Locals("counted", true)
 	if !counted {
 		if err := s.limiter.allow("address " + s.address(c)); err != nil {
@@ -71,9 +72,9 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	}
 	// 4. A body beyond the limit is not even begun.
 	if body := transport.Body(c); body != nil {
-		limit := int64(maxSmallBody)
-		if r.body == bigBody || r.body == anyBody {
-			limit = s.cfg.MaxRequestSize
+		limit := s.cfg.MaxRequestSize
+		if r.body != bigBody && r.body != anyBody && (limit <= 0 || limit > maxSmallBody) {
+			limit = maxSmallBody
 		}
 		if limit > 0 {
 			if body.Length() > limit {

@@ -411,10 +411,40 @@ func TestRateLimit(t *testing.T) {
 		t.Errorf("got %v %s", a.header, a.body)
 	}
 	for range 5 {
-		w.want(200, "anonymous", "GET", "/healthz", nil, "X-Forwarded-For", "198.51.100.1")
+		w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "198.51.100.1")
 	}
-	w.want(429, "anonymous", "GET", "/healthz", nil, "X-Forwarded-For", "198.51.100.1")
-	w.want(200, "anonymous", "GET", "/healthz", nil, "X-Forwarded-For", "198.51.100.2")
+	w.want(429, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "198.51.100.1")
+	w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "198.51.100.2")
+	// Refusing a probe would have the service restarted for being busy.
+	w.want(200, "anonymous", "GET", "/healthz", nil, "X-Forwarded-For", "198.51.100.1")
+}
+
+// TestRequestSize: the limit is one for all routes; a small document has a
+// narrower one besides.
+func TestRequestSize(t *testing.T) {
+	t.Parallel()
+	const token = "00000000-0000-4000-8000-000000000000"
+	for _, tt := range []struct {
+		limit int64 // UPLOAD_MAX_REQUEST_SIZE
+		small int   // what JSON documents may have
+	}{{0, 1 << 20}, {2 << 20, 1 << 20}, {2000, 2000}} {
+		w := newWorld(t, setup{http: func(c *handlers.Config) { c.MaxRequestSize = tt.limit }})
+		file := field(t, w.want(201, "alice", "PUT", "/files/me/f", strings.NewReader("x")), "id")
+		for _, at := range []struct {
+			method, path string
+			status       int
+		}{
+			{"POST", "/api/v1/uploads/" + token + "/persist", 404},
+			{"PATCH", "/api/v1/files/" + file, 200},
+		} {
+			exact := "{" + strings.Repeat(" ", tt.small-2) + "}"
+			patch := []string{"Content-Type", "application/merge-patch+json"}
+			w.want(at.status, "alice", at.method, at.path, strings.NewReader(exact), patch...)
+			w.want(413, "alice", at.method, at.path, strings.NewReader(exact+" "), patch...)
+			chunked := io.MultiReader(strings.NewReader(exact + " "))
+			w.want(413, "alice", at.method, at.path, chunked, patch...)
+		}
+	}
 }
 
 // TestBrowser signs in with the one-time link of local mode, uploads with the

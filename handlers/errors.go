@@ -41,6 +41,7 @@ var problems = map[store.Code]problem{
 	store.CodeLocked:           {423, "In use"},
 	store.CodeRateLimited:      {429, "Slow down"},
 	store.CodeBadChecksum:      {460, "Checksum mismatch"},
+	store.CodeHeaderTooLarge:   {431, "Header too large"},
 	store.CodeInternal:         {500, "Internal error"},
 	store.CodeUnavailable:      {503, "Try again"},
 	store.CodeFull:             {507, "Out of space"},
@@ -164,7 +165,7 @@ func fromFiber(f *fiber.Error) *store.Error {
 // logError logs what an operator has to know; what only concerns the client
 // is in the access log.
 func (s *Server) logError(c *fiber.Ctx, e *store.Error, status int) {
-	args := []any{"request", requestID(c), "method", c.Method(), "code", e.Code, "error", e}
+	args := []any{"request", requestID(c), "method", methodOf(c), "code", e.Code, "error", e}
 	switch {
 	case status >= 500 && e.Code != store.CodeUnavailable:
 		s.log.Error("request failed", args...)

@@ -38,10 +38,13 @@ func (l *limiter) allow(who string) error {
 	} else {
 		bucket = fresh
 	}
-	r := bucket.Reserve()
-	if wait := r.Delay(); wait > 0 {
-		r.Cancel()
-		return &store.Error{Code: store.CodeRateLimited, Message: "Too many requests; wait a little.", RetryAfter: max(wait, time.Second)}
+	// Allow takes nothing when it refuses; a reservation that is cancelled
+	// beside others would not give back all that it took.
+	if bucket.Allow() {
+		return nil
 	}
-	return nil
+	wait := time.Minute / time.Duration(l.perMinute) // until there is one more
+	return &store.Error{
+		Code: store.CodeRateLimited, Message: "Too many requests; wait a little.", RetryAfter: max(wait, time.Second),
+	}
 }

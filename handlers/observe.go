@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,24 +31,50 @@ func (s *Server) observe(c *fiber.Ctx) error {
 	if transport.Waiting(c) && err == nil {
 		return nil // it comes again, with its body
 	}
+	route := c.Route().Path
 	took := time.Since(start)
+	s.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
+	s.record(c, route, took)
+	return nil
+}
+
+// refused answers a request that transport does not let through to the router,
+// and one whose answer failed. It is counted without a route.
+func (s *Server) refused(c *fiber.Ctx, err error) error {
+	c.Set("X-Request-Id", requestID(c))
+	if err := s.handleError(c, err); err != nil {
+		return err
+	}
+	s.record(c, "", 0)
+	return nil
+}
+
+// record counts a request that was answered and writes the access log.
+func (s *Server) record(c *fiber.Ctx, route string, took time.Duration) {
 	status := c.Response().StatusCode()
 	var received int64
 	if body := transport.Body(c); body != nil {
 		received = body.Received()
 	}
-	route := c.Route().Path
-	s.metrics.requests.WithLabelValues(c.Method(), route, strconv.Itoa(status)).Inc()
-	s.metrics.duration.WithLabelValues(route).Observe(took.Seconds())
+	method := methodOf(c)
+	s.metrics.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	s.metrics.received.Add(float64(received))
 	level := slog.LevelInfo
 	if route == "/healthz" || route == "/readyz" || route == "/metrics" {
 		level = slog.LevelDebug
 	}
 	s.log.Log(c.UserContext(), level, "request",
-		"id", requestID(c), "method", c.Method(), "path", c.Path(), "status", status, "received", received,
+		"id", requestID(c), "method", method, "path", c.Path(), "status", status, "received", received,
 		"ms", took.Milliseconds(), "owner", principal(c).Owner.Slug, "from", s.address(c))
-	return nil
+}
+
+// methodOf is the method for logs and labels: never a word that only the client
+// knows.
+func methodOf(c *fiber.Ctx) string {
+	if m := c.Method(); slices.Contains(c.App().Config().RequestMethods, m) {
+		return m
+	}
+	return "other"
 }
 
 // secure sets what every answer carries, and checks the name we were asked by.

@@ -142,6 +142,7 @@ var help = map[store.Code]string{
 	store.CodeLengthRequired:   "The request needs a body: send Content-Length, or chunked.",
 	store.CodePrecondition:     "If-Match or If-None-Match does not hold. Get the current ETag and decide again.",
 	store.CodeTooLarge:         "Beyond a fixed limit. Do not retry.",
+	store.CodeHeaderTooLarge:   "The request line and the header fields are longer than 16 KiB. Send less metadata in them.",
 	store.CodeQuotaExceeded:    "Beyond the owner's storage. Delete something before you retry.",
 	store.CodeUnsupportedType:  "This address does not take this Content-Type or Content-Encoding.",
 	store.CodeRange:            "The range lies outside the file. Content-Range says how long it is.",

@@ -108,9 +108,6 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if limit := s.cfg.Limits.FileSize; limit > 0 && p.size > limit {
-		return tooLarge(limit)
-	}
 	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {
 		return err
 	}

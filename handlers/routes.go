@@ -21,11 +21,13 @@ type route struct {
 // need says who may make a request.
 type need struct {
 	public bool
+	probe  bool // of the one who runs the service: never too often
 	scope  auth.Scope
 }
 
 var (
 	anyone = need{public: true}
+	probe  = need{public: true, probe: true}
 	signed = need{} // any credential of an owner
 	read   = need{scope: auth.Read}
 	write  = need{scope: auth.Write}
@@ -123,7 +125,7 @@ func (s *Server) table() []route {
 		{get, "/api/v1/admin/owners", admin, noBody, s.listOwners, nil},
 		{get, "/api/v1/admin/stats", admin, noBody, s.stats, nil},
 		{get, "/metrics", admin, noBody, s.metricsPage, nil},
-		{get, "/healthz", anyone, noBody, s.healthz, nil},
-		{get, "/readyz", anyone, noBody, s.readyz, nil},
+		{get, "/healthz", probe, noBody, s.healthz, nil},
+		{get, "/readyz", probe, noBody, s.readyz, nil},
 	}
 }

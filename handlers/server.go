@@ -61,7 +61,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	}
 	app := fiber.New(transport.AppConfig(fiber.Config{
 		AppName:                 "upload-service",
-		ErrorHandler:            s.handleError,
+		ErrorHandler:            s.refused,
 		EnableTrustedProxyCheck: true, // X-Forwarded-Proto counts from these only
 		TrustedProxies:          proxies,
 	}))

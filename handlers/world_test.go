@@ -77,6 +77,7 @@ type setup struct {
 	limits store.Limits
 	http   func(*handlers.Config)
 	idle   time.Duration
+	header time.Duration
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -114,7 +115,10 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.idle == 0 {
 		s.idle = 5 * time.Second
 	}
-	srv := transport.NewServer(w.app, transport.Config{HeaderTimeout: 5 * time.Second, IdleTimeout: s.idle, Log: log})
+	if s.header == 0 {
+		s.header = 5 * time.Second
+	}
+	srv := transport.NewServer(w.app, transport.Config{HeaderTimeout: s.header, IdleTimeout: s.idle, Log: log})
 	ln, err := transport.Listen("127.0.0.1:0", transport.TLS{})
 	w.ok(err)
 	w.url = "http://" + ln.Addr().String()

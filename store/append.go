@@ -50,9 +50,10 @@ func (s *Store) BeginUpload(ctx context.Context, o OwnerID, b Begin) (Upload, er
 	if err != nil {
 		return Upload{}, err
 	}
-	if err := s.checkSpace(ctx, max(0, b.Length)); err != nil {
+	if err := s.claim(ctx, max(0, b.Length)); err != nil {
 		return Upload{}, err
 	}
+	s.unclaim(max(0, b.Length)) // its bytes come later, if at all
 	err = s.update(ctx, o, func(t txn) error {
 		return all(t.putUpload(u), s.checkQuota(t, o))
 	})
@@ -92,7 +93,7 @@ func (s *Store) begun(ctx context.Context, o OwnerID, b Begin, now time.Time) (U
 
 func (s *Store) checkLength(n int64) error {
 	if limit := s.limits.FileSize; limit > 0 && n > limit {
-		return Errorf(CodeTooLarge, "A file may have at most %d bytes.", limit)
+		return fileTooLarge(limit)
 	}
 	return nil
 }
@@ -252,16 +253,17 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 		return err
 	}
 	defer t.s.release(t.u.Owner, f)
-	if err := t.s.checkSpace(ctx, max(0, p.Size)); err != nil {
+	a := &appending{t: t, p: p, length: length, offset: p.Offset, recorded: p.Offset, ref: t.u.Parts[0].Blob}
+	if err := a.claim(ctx, max(0, p.Size)); err != nil {
 		return err
 	}
+	defer func() { t.s.unclaim(a.unwritten) }()
 	if length != g.Length || p.Size >= 0 && p.Offset+p.Size > g.Reserved {
 		if err := t.reserve(ctx, length, p.Offset+max(0, p.Size)); err != nil {
 			return err
 		}
 	}
 	// 3. The bytes.
-	a := &appending{t: t, p: p, length: length, offset: p.Offset, recorded: p.Offset, ref: t.u.Parts[0].Blob}
 	defer a.close()
 	if err := a.resumeHashes(); err != nil {
 		return err
@@ -380,18 +382,18 @@ func (s *Store) nextExpiry(u Upload, now time.Time) time.Time {
 
 // appending is one piece on its way in.
 type appending struct {
-	t        *Turn
-	p        Piece
-	length   int64 // of the upload, -1 if not known
-	offset   int64 // bytes written
-	recorded int64 // of these, durable and recorded
-	unsent   int64 // declared and not written: its part of flights.unsent
-	sum      hash.Hash
-	sum512   hash.Hash // nil unless the upload wants it
-	ref      blob.Ref  // "" until there is a byte
-	w        blob.Writer
-	fresh    bool // no record names the blob yet
-	tried    bool // a transaction may have named it
+	t         *Turn
+	p         Piece
+	length    int64 // of the upload, -1 if not known
+	offset    int64 // bytes written
+	recorded  int64 // of these, durable and recorded
+	unwritten int64 // its part of flights.unwritten
+	sum       hash.Hash
+	sum512    hash.Hash // nil unless the upload wants it
+	ref       blob.Ref  // "" until there is a byte
+	w         blob.Writer
+	fresh     bool // no record names the blob yet
+	tried     bool // a transaction may have named it
 }
 
 // resumeHashes continues the digests where the last piece ended.
@@ -432,14 +434,22 @@ func (a *appending) open(ctx context.Context) (err error) {
 	return translate(err)
 }
 
+// claim sees that there is room for n more bytes on the volume.
+func (a *appending) claim(ctx context.Context, n int64) error {
+	if n <= 0 {
+		return nil
+	}
+	if err := a.t.s.claim(ctx, n); err != nil {
+		return err
+	}
+	a.unwritten += n
+	return nil
+}
+
 var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
 
 // receive writes what r yields, up to the limits.
 func (a *appending) receive(ctx context.Context, r io.Reader) error {
-	s := a.t.s
-	a.unsent = max(0, a.p.Size)
-	s.addUnsent(a.unsent)
-	defer func() { s.addUnsent(-a.unsent) }()
 	buf := pieceBuffers.Get().(*[]byte)
 	defer pieceBuffers.Put(buf)
 	for {
@@ -465,9 +475,6 @@ func (a *appending) receive(ctx context.Context, r io.Reader) error {
 			if a.p.Recorded != nil {
 				a.p.Recorded(a.offset)
 			}
-			if err := s.checkSpace(ctx, 0); err != nil {
-				return err
-			}
 		}
 	}
 }
@@ -485,6 +492,9 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 			return err
 		}
 	}
+	if err := a.claim(ctx, int64(len(b))-a.unwritten); err != nil {
+		return err
+	}
 	if err := a.open(ctx); err != nil {
 		return err
 	}
@@ -499,9 +509,8 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 	if a.p.Check != nil {
 		a.p.Check.Write(b)
 	}
-	sent := min(a.unsent, int64(len(b)))
-	a.unsent -= sent
-	a.t.s.addUnsent(-sent)
+	a.unwritten -= int64(len(b))
+	a.t.s.unclaim(int64(len(b)))
 	return nil
 }
 

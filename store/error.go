@@ -25,6 +25,7 @@ const (
 	CodeLengthRequired   Code = "length_required"       //
 	CodePrecondition     Code = "precondition_failed"   // If-Match, If-None-Match
 	CodeTooLarge         Code = "too_large"             // beyond a fixed limit: never retry
+	CodeHeaderTooLarge   Code = "header_too_large"      // request line and header fields
 	CodeQuotaExceeded    Code = "quota_exceeded"        // beyond the owner's quota: never retry unchanged
 	CodeUnsupportedType  Code = "unsupported_type"      //
 	CodeRange            Code = "range_not_satisfiable" //

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
@@ -12,7 +14,9 @@ import (
 type flights struct {
 	mu      sync.Mutex
 	byOwner map[OwnerID]*flight
-	unsent  int64 // reserved and not yet written to the volume, of all owners
+
+	space     sync.Mutex
+	unwritten int64 // claimed and not on the volume yet, of all owners; guarded by space
 }
 
 // flight is what one owner has on the way.
@@ -20,7 +24,7 @@ type flight struct {
 	active int // requests; guarded by flights.mu
 
 	mu         sync.Mutex
-	bytes      int64         // reserved
+	bytes      int64         // charged
 	committing int64         // part of bytes that a running commit may already have counted
 	settled    chan struct{} // closed when such a commit has ended
 }
@@ -57,12 +61,12 @@ func (s *Store) release(o OwnerID, f *flight) {
 	}
 }
 
-// reserve sets n more bytes of the owner aside, of which replaced will be
-// given back by the commit. It refuses what cannot fit.
-func (s *Store) reserve(ctx context.Context, o OwnerID, f *flight, n, replaced int64) error {
-	if err := s.checkSpace(ctx, n); err != nil {
-		return err
-	}
+// charge sets more bytes of the owner aside for a request that has charged
+// some already. It refuses what cannot fit, and gives back what the request
+// had in the same step: of several that together are too much, those that fit
+// are never all refused.
+func (s *Store) charge(ctx context.Context, o OwnerID, f *flight, charged, more int64) error {
+	limit := s.limits.OwnerBytes
 	for {
 		f.mu.Lock()
 		var used Usage
@@ -70,17 +74,17 @@ func (s *Store) reserve(ctx context.Context, o OwnerID, f *flight, n, replaced i
 			used, err = t.usage(o)
 			return err
 		})
-		limit := s.limits.OwnerBytes
-		wanted := used.Bytes() + f.bytes + n - replaced
+		wanted := used.Bytes() + f.bytes + more
 		switch {
 		case err != nil:
 			f.mu.Unlock()
 			return err
 		case limit <= 0 || wanted <= limit:
-			f.bytes += n
+			f.bytes += more
 			f.mu.Unlock()
 			return nil
 		case wanted-f.committing > limit:
+			f.bytes -= charged
 			f.mu.Unlock()
 			return quotaError(used, s.limits)
 		}
@@ -96,8 +100,8 @@ func (s *Store) reserve(ctx context.Context, o OwnerID, f *flight, n, replaced i
 	}
 }
 
-// beginCommit and endCommit enclose the transaction that turns n reserved
-// bytes into used ones.
+// beginCommit and endCommit enclose the transaction that turns n charged bytes
+// into used ones, or is refused.
 func (f *flight) beginCommit(n int64) {
 	f.mu.Lock()
 	f.committing += n
@@ -113,32 +117,47 @@ func (f *flight) endCommit(n int64) {
 	f.mu.Unlock()
 }
 
-func quotaError(u Usage, l Limits) *Error {
-	return Errorf(CodeQuotaExceeded,
-		"This would exceed your storage: %d of %d bytes and %d of %d files are used. Delete something first.",
-		u.Bytes(), l.OwnerBytes, u.Count(), l.OwnerFiles)
+// refund gives back n charged bytes that no transaction has seen.
+func (f *flight) refund(n int64) {
+	f.mu.Lock()
+	f.bytes -= n
+	f.mu.Unlock()
 }
 
-// checkSpace refuses n more bytes when the volume would go below its reserve.
-func (s *Store) checkSpace(ctx context.Context, n int64) error {
-	if s.limits.MinFree <= 0 {
-		return nil
+func quotaError(u Usage, l Limits) *Error {
+	var full []string
+	if l.OwnerBytes > 0 {
+		full = append(full, fmt.Sprintf("%d of %d bytes", u.Bytes(), l.OwnerBytes))
 	}
-	free, err := s.blobs.Free(ctx)
-	if err != nil {
-		return err
+	if l.OwnerFiles > 0 {
+		full = append(full, fmt.Sprintf("%d of %d files", u.Count(), l.OwnerFiles))
 	}
-	s.flights.mu.Lock()
-	unsent := s.flights.unsent
-	s.flights.mu.Unlock()
-	if free >= 0 && free-unsent-n < s.limits.MinFree {
-		return fullError
+	return Errorf(CodeQuotaExceeded, "This would exceed your storage: %s are used. Delete something first.",
+		strings.Join(full, " and "))
+}
+
+// claim sets n more bytes of the volume aside. It refuses when the volume
+// would go below its reserve. Asking and setting aside are one step, so that
+// parallel uploads cannot all be told of the same room.
+func (s *Store) claim(ctx context.Context, n int64) error {
+	s.flights.space.Lock()
+	defer s.flights.space.Unlock()
+	if s.limits.MinFree > 0 {
+		free, err := s.blobs.Free(ctx)
+		if err != nil {
+			return err
+		}
+		if free >= 0 && free-s.flights.unwritten-n < s.limits.MinFree {
+			return fullError
+		}
 	}
+	s.flights.unwritten += n
 	return nil
 }
 
-func (s *Store) addUnsent(n int64) {
-	s.flights.mu.Lock()
-	s.flights.unsent += n
-	s.flights.mu.Unlock()
+// unclaim gives back n claimed bytes.
+func (s *Store) unclaim(n int64) {
+	s.flights.space.Lock()
+	s.flights.unwritten -= n
+	s.flights.space.Unlock()
 }

@@ -21,8 +21,8 @@ const MaxParts = 1000
 
 // Spec is what a request says about itself before its body is read.
 type Spec struct {
-	// Size is the number of bytes to come, of all contents together, or -1
-	// if the request does not say.
+	// Size is the number of bytes of the one content to come, or -1 if the
+	// request does not say, or brings several.
 	Size int64
 	// Path is where a direct upload will go, "" if that is not known yet. A
 	// file that it replaces makes room for it.
@@ -36,10 +36,11 @@ type Intake struct {
 	s         *Store
 	owner     OwnerID
 	flight    *flight
-	reserved  int64 // bytes set aside
+	reserved  int64 // bytes that there is room for on the volume
 	received  int64 // bytes that came in
-	unsent    int64 // reserved and not received: its part of flights.unsent
+	unwritten int64 // its part of flights.unwritten
 	replaced  int64 // bytes that the commit gives back
+	charged   int64 // its part of flight.bytes: reserved, less what it replaces
 	parts     []*Part
 	submitted bool // the parts were handed to a transaction
 	committed bool
@@ -63,6 +64,9 @@ func (s *Store) Receive(ctx context.Context, o OwnerID, spec Spec) (*Intake, err
 
 func (in *Intake) admit(ctx context.Context, spec Spec) error {
 	s := in.s
+	if limit := s.limits.FileSize; limit > 0 && spec.Size > limit {
+		return fileTooLarge(limit)
+	}
 	var used Usage
 	err := s.view(ctx, func(t txn) (err error) {
 		in.replaced = 0
@@ -82,10 +86,11 @@ func (in *Intake) admit(ctx context.Context, spec Spec) error {
 	if s.limits.OwnerFiles > 0 && used.Count() >= s.limits.OwnerFiles {
 		return quotaError(used, s.limits)
 	}
-	if spec.Size < 0 {
-		return s.checkSpace(ctx, 0)
-	}
-	return in.reserve(ctx, spec.Size)
+	return in.reserve(ctx, max(spec.Size, 0))
+}
+
+func fileTooLarge(limit int64) *Error {
+	return Errorf(CodeTooLarge, "A file may have at most %d bytes.", limit)
 }
 
 // Admissible reports what Receive would refuse, without admitting anything:
@@ -98,39 +103,41 @@ func (s *Store) Admissible(ctx context.Context, o OwnerID, spec Spec) error {
 	return in.Close(ctx)
 }
 
+// reserve sees that there is room for n more bytes: first of the owner, whose
+// refusal is final, then on the volume.
 func (in *Intake) reserve(ctx context.Context, n int64) error {
-	if err := in.s.reserve(ctx, in.owner, in.flight, n, in.replaced); err != nil {
+	more := max(0, in.reserved+n-in.replaced) - in.charged
+	if err := in.s.charge(ctx, in.owner, in.flight, in.charged, more); err != nil {
+		if CodeOf(err) == CodeQuotaExceeded {
+			in.charged = 0
+		}
+		return err
+	}
+	in.charged += more
+	if err := in.s.claim(ctx, n); err != nil {
 		return err
 	}
 	in.reserved += n
-	in.account()
+	in.unwritten += n
 	return nil
 }
 
-// account keeps the store's sum of unsent bytes right after reserved or
-// received changed.
-func (in *Intake) account() {
-	unsent := max(0, in.reserved-in.received)
-	in.s.addUnsent(unsent - in.unsent)
-	in.unsent = unsent
-}
-
-// arrived counts n more bytes and sees that room is reserved for them: ahead
-// in steps where the size is unknown, to the byte when a step no longer fits.
+// arrived counts n more bytes and sees that there is room for them. Where the
+// size is unknown that is asked to the byte: room held ahead would refuse
+// others for what may never come.
 func (in *Intake) arrived(ctx context.Context, n int64) error {
 	in.received += n
-	missing := in.received - in.reserved
-	if missing > 0 {
-		err := in.reserve(ctx, max(missing, reserveStep))
-		if CodeOf(err) == CodeQuotaExceeded {
-			err = in.reserve(ctx, missing)
-		}
-		if err != nil {
-			return err
-		}
+	if missing := in.received - in.reserved; missing > 0 {
+		return in.reserve(ctx, missing)
 	}
-	in.account()
 	return nil
+}
+
+// written ends the claim to n bytes: they are on the volume, or will never be.
+func (in *Intake) written(n int64) {
+	n = min(n, in.unwritten)
+	in.unwritten -= n
+	in.s.unclaim(n)
 }
 
 // Content is what is declared about one content.
@@ -159,6 +166,7 @@ func (in *Intake) Add(ctx context.Context, r io.Reader, c Content) (*Part, error
 	}
 	failpoint.Hit("intake: before the bytes")
 	n, err := s.blobs.Create(ctx, ref, m)
+	in.written(m.last)
 	if err != nil {
 		return nil, errors.Join(translate(err), s.remove(ctx, ref))
 	}
@@ -181,11 +189,8 @@ func (in *Intake) Close(ctx context.Context) error {
 	}
 	ctx = context.WithoutCancel(ctx) // the client may be gone; the bytes must go too
 	s := in.s
-	s.addUnsent(-in.unsent)
-	if !in.committed {
-		in.flight.beginCommit(0)
-		in.flight.endCommit(in.reserved)
-	}
+	in.written(in.unwritten)
+	in.flight.refund(in.charged)
 	s.release(in.owner, in.flight)
 	in.flight = nil
 	switch {
@@ -210,14 +215,14 @@ func (s *Store) remove(ctx context.Context, refs ...blob.Ref) error {
 // reservation.
 func (in *Intake) commit(ctx context.Context, fn func(txn) error) error {
 	in.submitted = true
-	in.flight.beginCommit(in.reserved)
+	in.flight.beginCommit(in.charged)
 	err := in.s.update(ctx, in.owner, fn)
+	in.flight.endCommit(in.charged)
+	in.charged = 0
 	if err != nil {
-		in.flight.beginCommit(-in.reserved) // counted nowhere yet: Close gives it back
 		return err
 	}
 	failpoint.Hit("intake: committed")
-	in.flight.endCommit(in.reserved)
 	in.committed = true
 	in.s.settle(refsOf(in.parts)...)
 	return nil
@@ -230,20 +235,21 @@ type meter struct {
 	in     *Intake
 	r      io.Reader
 	n      int64
+	last   int64 // bytes of the last Read: on the volume when the next begins
 	sum    hash.Hash
 	sum512 hash.Hash
 	head   []byte // the first bytes, for sniffing
 }
 
 const (
-	// reserveStep is how far ahead room is reserved for a body of unknown size.
-	reserveStep = 8 << 20
 	// spaceStep is after how many bytes the free space is looked at again.
 	spaceStep = 64 << 20
 	sniffLen  = 3072 // what mimetype looks at
 )
 
 func (m *meter) Read(p []byte) (int, error) {
+	m.in.written(m.last)
+	m.last = 0
 	n, err := m.r.Read(p)
 	if n == 0 {
 		return n, err
@@ -251,16 +257,17 @@ func (m *meter) Read(p []byte) (int, error) {
 	before := m.n
 	m.n += int64(n)
 	if limit := m.in.s.limits.FileSize; limit > 0 && m.n > limit {
-		return 0, Errorf(CodeTooLarge, "A file may have at most %d bytes.", limit)
+		return 0, fileTooLarge(limit)
 	}
 	if err := m.in.arrived(m.ctx, int64(n)); err != nil {
 		return 0, err
 	}
 	if before/spaceStep != m.n/spaceStep {
-		if err := m.in.s.checkSpace(m.ctx, 0); err != nil {
+		if err := m.in.s.claim(m.ctx, 0); err != nil {
 			return 0, err
 		}
 	}
+	m.last = int64(n)
 	if len(m.head) < sniffLen {
 		m.head = append(m.head, p[:min(n, sniffLen-len(m.head))]...)
 	}

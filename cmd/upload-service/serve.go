@@ -97,10 +97,14 @@ func newServer(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, 
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version,
 	}, st, au, log, registry, ready)
-	return transport.NewServer(app, transport.Config{
+	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),
 		Log: log,
 	})
+	registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "upload_refused_connections_total", Help: "Connections beyond those that can be served.",
+	}, func() float64 { return float64(srv.Refused()) }))
+	return srv
 }
 
 func newAuth(cfg Config, db kv.Store, st *store.Store) *auth.Service {

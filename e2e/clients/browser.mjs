@@ -51,7 +51,7 @@ const scenarios = {
     const processed = await page.evaluate(() => window.pondState())
     if (!job.revert) return { token: processed.values[0], errors: processed.errors }
     await page.click('.filepond--action-revert-item-processing')
-    await page.waitForFunction(() => window.pondState().files.length === 0 || window.pondState().files[0].status === 2)
+    await page.waitForFunction(() => window.pondState().values.length === 0)
     const reverted = await page.evaluate(() => window.pondState())
     return { token: processed.values[0], left: reverted.values, errors: reverted.errors }
   },
@@ -70,7 +70,8 @@ const scenarios = {
 try {
   say('result', await scenarios[job.scenario]())
 } catch (error) {
-  say('error', { message: String(error) })
+  const state = await page.evaluate(() => window.pond && JSON.stringify(window.pondState())).catch(String)
+  say('error', { message: `${error} ${state ?? ''}` })
   process.exitCode = 1
 }
 await context.close()

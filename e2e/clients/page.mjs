@@ -50,6 +50,7 @@ window.pondOpen = (job) => {
   window.pondErrors = []
   window.pond = FilePond.create(input(), {
     server: { url: `${job.url}/filepond`, headers: auth(job) },
+    allowMultiple: Boolean(job.files),
     chunkUploads: Boolean(job.chunkSize),
     chunkForce: Boolean(job.chunkSize),
     chunkSize: job.chunkSize,

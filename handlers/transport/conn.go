@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ type conn struct {
 	lingering   chan struct{} // a slot for each connection that closes slowly
 	readErr     error         // why nothing more can be read; nil as long as it can
 	closeSlowly bool          // part of a body may be on its way
+	unasked     bool          // the client waits for no "100 Continue"
 	closing     sync.Once
 }
 
@@ -54,6 +56,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	c.readErr = err
 	return 0, err
+}
+
+// interim is what fasthttp writes, alone, to a client that is to go on.
+var interim = []byte("HTTP/1.1 100 Continue\r\n\r\n")
+
+// Write implements net.Conn.
+func (c *conn) Write(p []byte) (int, error) {
+	if c.unasked && bytes.Equal(p, interim) {
+		c.unasked = false
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
 }
 
 // ReadFrom lets the kernel copy a file where there is no TLS.

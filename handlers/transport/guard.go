@@ -60,3 +60,13 @@ func checkFraming(h *fasthttp.RequestHeader) error {
 	}
 	return nil
 }
+
+// hasField reports whether the client sent a header field.
+func hasField(h *fasthttp.RequestHeader, field string) bool {
+	for line := range bytes.Lines(h.RawHeaders()) {
+		if name, _, _ := bytes.Cut(line, []byte(":")); bytes.EqualFold(name, []byte(field)) {
+			return true
+		}
+	}
+	return false
+}

@@ -21,6 +21,7 @@ import (
 	"math"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -78,7 +79,8 @@ func NewServer(app *fiber.App, cfg Config) *Server {
 	}
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
-		ErrorHandler:                 answerMalformed,
+		ErrorHandler:                 s.malformed,
+		HeaderReceived:               decideFirst,
 		ExpectHandler:                s.expect,
 		ConnState:                    s.track,
 		ReadTimeout:                  cfg.HeaderTimeout,
@@ -128,10 +130,24 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 }
 
+// decideFirst has a request with a large body pass as if its client waited for
+// "100 Continue". Otherwise fasthttp asks the app only when the first 8 KiB of
+// the body are there, and a client that sends none learns of no refusal. Of a
+// small body the rest is read away behind a refusal, and the connection kept.
+func decideFirst(h *fasthttp.RequestHeader) (none fasthttp.RequestConfig) {
+	if h.IsHTTP11() && h.ContentLength() > drainBytes && len(h.Peek(fasthttp.HeaderExpect)) == 0 {
+		h.Set(fasthttp.HeaderExpect, "100-continue")
+	}
+	return none
+}
+
 // expect runs the app for the head of a request whose client waits for "100
 // Continue" (RFC 9110, 10.1.1). Unless the app admits the request, its answer
 // stands and the body is not asked for.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	if own := baseOf(ctx.Conn()); own != nil {
+		own.unasked = !hasField(&ctx.Request.Header, fasthttp.HeaderExpect) // see decideFirst
+	}
 	admitted := false
 	ctx.SetUserValue(waitingKey{}, &admitted)
 	s.handle(ctx)
@@ -172,8 +188,8 @@ func (s *Server) check(ctx *fasthttp.RequestCtx) error {
 	return checkFraming(&ctx.Request.Header)
 }
 
-// refuse answers with an error of check and ends the connection, because where
-// the body ends is not known.
+// refuse answers what does not reach the app, by its error handler, and ends
+// the connection, because where the request ends is not known.
 func (s *Server) refuse(ctx *fasthttp.RequestCtx, err error) {
 	c := s.app.AcquireCtx(ctx)
 	defer s.app.ReleaseCtx(c)
@@ -216,6 +232,10 @@ func (s *Server) Running() (n int) {
 	}
 	return n
 }
+
+// Refused is the number of connections that got no answer but 503, because as
+// many were open as can be served.
+func (s *Server) Refused() uint32 { return s.http.GetRejectedConnectionsCount() }
 
 // cutWait is how long Shutdown waits for handlers whose connections it cut.
 const cutWait = 10 * time.Second
@@ -290,45 +310,46 @@ func (s *Server) drained(ctx context.Context) bool {
 	}
 }
 
-// answerMalformed answers what is no request, or came too slowly to be one.
-func answerMalformed(ctx *fasthttp.RequestCtx, err error) {
+// malformed answers what is no request, or came too slowly to be one. Its cause
+// stays out: it may quote the client.
+func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
+	var errno syscall.Errno
 	switch {
+	case errors.As(err, &errno):
+		return // the connection broke: nobody asks any more
 	case errors.As(err, &small):
-		answer(ctx, fasthttp.StatusRequestHeaderFieldsTooLarge, store.CodeTooLarge, "Header too large",
-			fmt.Sprintf("Keep the request line and the header fields below %d bytes.", headerBuffer))
+		s.refuse(ctx, store.Errorf(store.CodeHeaderTooLarge,
+			"Keep the request line and the header fields below %d bytes.", headerBuffer))
 	case errors.As(err, &network) && network.Timeout():
-		answer(ctx, fasthttp.StatusRequestTimeout, store.CodeTimeout, "Too slow",
-			"The request did not arrive in time.")
+		s.refuse(ctx, store.Errorf(store.CodeTimeout, "The request did not arrive in time."))
 	default:
-		answer(ctx, fasthttp.StatusBadRequest, store.CodeInvalid, "Invalid request",
-			"This is not a well-formed HTTP request.")
+		s.refuse(ctx, store.Errorf(store.CodeInvalid, "This is not a well-formed HTTP request."))
 	}
 }
 
+// answerInternal is for where the app failed and cannot be asked.
 func answerInternal(ctx *fasthttp.RequestCtx) {
-	answer(ctx, fasthttp.StatusInternalServerError, store.CodeInternal, "Internal error",
-		"Something went wrong on our side.")
-}
-
-// answer is for where no error handler of the app can be asked: a problem
-// document (RFC 9457), and the end of the connection.
-func answer(ctx *fasthttp.RequestCtx, status int, code store.Code, title, detail string) {
 	ctx.Response.Reset()
-	ctx.SetStatusCode(status)
+	ctx.SetStatusCode(fasthttp.StatusInternalServerError)
 	ctx.SetContentType("application/problem+json")
-	fmt.Fprintf(ctx, `{"type":"/docs/errors#%s","title":%q,"status":%d,"detail":%q,"code":%q}`,
-		code, title, status, detail, code)
+	fmt.Fprintf(ctx, `{"type":"/docs/errors#%[1]s","title":"Internal error","status":500,`+
+		`"detail":"Something went wrong on our side.","code":%[1]q}`, store.CodeInternal)
 	linger(ctx)
 }
 
 // logger takes what fasthttp says about connections that failed. What may be
 // text of a client stays out, because it may be a credential; what remains are
-// system errors, broken files and panics below a response.
+// system errors, broken files, panics below a response, and (once a minute)
+// that there are more connections than fasthttp serves.
 type logger struct{ log *slog.Logger }
 
-func (l logger) Printf(_ string, args ...any) {
+func (l logger) Printf(format string, args ...any) {
+	if strings.Contains(format, "Server.Concurrency") {
+		l.log.Warn("connections are refused: as many are open as can be served", "open", args)
+		return
+	}
 	for _, arg := range args {
 		err, _ := arg.(error)
 		var errno syscall.Errno

@@ -64,7 +64,9 @@ func start(t *testing.T, cfg transport.Config) *world {
 	return startOn(t, cfg, "127.0.0.1:0", transport.TLS{})
 }
 
-func startOn(t *testing.T, cfg transport.Config, addr string, files transport.TLS) *world {
+func startOn(
+	t *testing.T, cfg transport.Config, addr string, files transport.TLS, change ...func(*transport.Server),
+) *world {
 	t.Helper()
 	w := &world{
 		t: t, cfg: cfg, dir: t.TempDir(), held: make(chan struct{}),
@@ -73,6 +75,9 @@ func startOn(t *testing.T, cfg transport.Config, addr string, files transport.TL
 	}
 	w.cfg.Log = slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.srv = transport.NewServer(w.app(), w.cfg)
+	for _, f := range change {
+		f(w.srv)
+	}
 	ln, err := transport.Listen(addr, files)
 	if err != nil {
 		t.Fatalf("listen: %v", err)
@@ -185,7 +190,8 @@ func answerError(c *fiber.Ctx, err error) error {
 	status := map[store.Code]int{
 		store.CodeTruncated: 400, store.CodeInvalid: 400, store.CodeUnauthenticated: 401,
 		store.CodeMethodNotAllowed: 405, store.CodeTimeout: 408, store.CodeTooLarge: 413,
-		store.CodeLocked: 423,
+		store.CodeLocked:         423,
+		store.CodeHeaderTooLarge: 431,
 	}[store.CodeOf(err)]
 	var f *fiber.Error
 	switch {
