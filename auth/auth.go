@@ -106,6 +106,7 @@ func New(cfg Config, db kv.Store, owners Owners) *Service {
 //	a/x/<minute><sha-256>               expiry of sessions: a hint, the record decides
 //	a/c/                                the sign-in code of local mode
 //	a/p/<login, lower case>             the account id that a login in a setting means
+//	a/m/<owner>                         member: which organization GitHub confirmed, and when
 const (
 	prefixKey      = "a/k/"
 	prefixOwnerKey = "a/o/"
@@ -114,6 +115,7 @@ const (
 	prefixExpiry   = "a/x/"
 	keySignIn      = "a/c/"
 	prefixPin      = "a/p/"
+	prefixMember   = "a/m/"
 )
 
 const recordVersion = 1

@@ -336,6 +336,31 @@ func TestAllowLists(t *testing.T) {
 	w.must("ghp_bob")
 }
 
+// TestMembershipIsConfirmed: keys of who came in by an organization count as
+// long as GitHub's word about it is fresh.
+func TestMembershipIsConfirmed(t *testing.T) {
+	t.Parallel()
+	acme := func(c *auth.Config) { c.Restricted, c.AllowedOrgs = true, []string{"acme"} }
+	w := newWorld(t, acme)
+	p := w.must("ghp_alice")
+	_, secret, err := w.NewKey(t.Context(), p, auth.KeySpec{Scopes: auth.Scopes{auth.Read}})
+	w.ok(err)
+	w.advance(29 * 24 * time.Hour)
+	w.must(secret)
+	w.advance(2 * 24 * time.Hour)
+	_, err = w.bearer(secret)
+	w.wantCode(err, store.CodeForbidden, "not confirmed for 31 days")
+	w.must("ghp_alice") // confirms it
+	w.must(secret)
+	w.restart(func(c *auth.Config) { c.Restricted, c.AllowedOrgs = true, []string{"other"} })
+	_, err = w.bearer(secret)
+	w.wantCode(err, store.CodeForbidden, "another organization is allowed now")
+	w.restart(func(c *auth.Config) {
+		c.Restricted, c.AllowedUsers, c.AllowedOrgs = true, []string{"alice"}, []string{"other"}
+	})
+	w.must(secret)
+}
+
 // TestLoginsArePinned gives a login on the lists to another account.
 func TestLoginsArePinned(t *testing.T) {
 	t.Parallel()
@@ -416,9 +441,12 @@ func TestKeys(t *testing.T) {
 	if other, err := w.ListKeys(ctx, "github:2"); err != nil || len(other) != 0 {
 		t.Errorf("bob has %v, %v", other, err)
 	}
-	w.wantCode(w.RevokeKey(ctx, "github:2", first.ID), store.CodeNotFound, "revoke somebody else's")
-	w.ok(w.RevokeKey(ctx, "github:1", first.ID))
-	w.wantCode(w.RevokeKey(ctx, "github:1", first.ID), store.CodeNotFound, "revoke again")
+	w.wantCode(w.DropKey(ctx, "github:2", first.ID), store.CodeNotFound, "revoke somebody else's")
+	weak := p
+	weak.KeyID, weak.Scopes = list[2].ID, auth.Scopes{auth.Read}
+	w.wantCode(w.RevokeKey(ctx, weak, first.ID), store.CodeForbidden, "a key that can do more")
+	w.ok(w.RevokeKey(ctx, p, first.ID)) // itself
+	w.wantCode(w.RevokeKey(ctx, p, first.ID), store.CodeNotFound, "revoke again")
 	for name, s := range map[string]string{"revoked": secret, "made by a revoked key": child} {
 		_, err := w.bearer(s)
 		w.wantCode(err, store.CodeUnauthenticated, name)

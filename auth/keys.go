@@ -154,21 +154,6 @@ func (s *Service) key(ctx context.Context, secret string) (Principal, error) {
 	return p, err
 }
 
-// stillAllowed applies the allow list of users to keys and sessions, so that
-// who is struck off loses them, too. Membership of an organisation cannot be
-// asked without a token of GitHub's; where organisations are allowed, keys and
-// sessions count until they are revoked or expire.
-func (s *Service) stillAllowed(ctx context.Context, o store.Owner) error {
-	if s.cfg.Local || !s.cfg.Restricted || len(s.cfg.AllowedOrgs) > 0 {
-		return nil
-	}
-	ok, err := s.listed(ctx, s.cfg.AllowedUsers, o.ID, o.Login)
-	if err == nil && !ok {
-		err = store.Errorf(store.CodeForbidden, "The account %s may not use this service; ask its operator.", o.Login)
-	}
-	return err
-}
-
 // noteUse records the use of a key, at most once an hour. A failure costs
 // nothing but the note.
 func (s *Service) noteUse(ctx context.Context, sum [32]byte, now time.Time) {
@@ -223,14 +208,37 @@ func (s *Service) ListKeys(ctx context.Context, o store.OwnerID) (list []Key, er
 	return list, err
 }
 
-// RevokeKey removes a key of an owner; not_found if there is none of that id.
-// It, and what it made, is refused from now on.
-func (s *Service) RevokeKey(ctx context.Context, o store.OwnerID, id string) error {
+// RevokeKey removes a key of the caller; not_found if there is none of that id.
+// It, and what it made, is refused from now on. A key may revoke itself, and
+// others that can do no more than it; anything else is forbidden.
+func (s *Service) RevokeKey(ctx context.Context, p Principal, id string) error {
+	return s.revoke(ctx, p.Owner.ID, id, func(k Key) error {
+		if p.KeyID == "" || p.KeyID == k.ID || len(k.Scopes.and(p.Scopes)) == len(k.Scopes) {
+			return nil
+		}
+		return store.Errorf(store.CodeForbidden, "This key can revoke itself, and keys that can do no more than it.")
+	})
+}
+
+// DropKey removes a key of any owner without asking who wants it: for the
+// operator's command, never for a request.
+func (s *Service) DropKey(ctx context.Context, o store.OwnerID, id string) error {
+	return s.revoke(ctx, o, id, func(Key) error { return nil })
+}
+
+func (s *Service) revoke(ctx context.Context, o store.OwnerID, id string, may func(Key) error) error {
 	return s.kv.Update(ctx, string(o), func(tx kv.Tx) error {
 		index := ofOwner(prefixOwnerKey, o, id)
 		sum, err := tx.Get(index)
 		if err != nil || sum == nil {
 			return orElse(err, store.Errorf(store.CodeNotFound, "There is no such key."))
+		}
+		var k Key
+		if _, err := read(tx, append([]byte(prefixKey), sum...), &k); err != nil {
+			return err
+		}
+		if err := may(k); err != nil {
+			return err
 		}
 		if err := tx.Delete(append([]byte(prefixKey), sum...)); err != nil {
 			return err

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"context"
+	"slices"
 	"strings"
+	"time"
 
 	"upload-service/store"
 	"upload-service/store/kv"
@@ -15,7 +17,7 @@ func (s *Service) admit(ctx context.Context, a account) (Principal, error) {
 		return Principal{}, err
 	}
 	if !allowed {
-		return Principal{}, store.Errorf(store.CodeForbidden, "The account %s may not use this service; ask its operator.", a.Login)
+		return Principal{}, notAllowed(a.Login)
 	}
 	o, err := s.owners.EnsureOwner(ctx, a.owner(), a.Login)
 	if err != nil {
@@ -41,10 +43,8 @@ func (s *Service) allowed(ctx context.Context, a account) (bool, error) {
 		return true, nil
 	}
 	for _, org := range a.orgs {
-		for _, want := range s.cfg.AllowedOrgs {
-			if strings.EqualFold(org, want) {
-				return true, nil
-			}
+		if s.allowsOrg(org) {
+			return true, s.noteMember(ctx, a.owner(), org)
 		}
 	}
 	return s.listed(ctx, s.cfg.AllowedUsers, a.owner(), a.Login)
@@ -97,4 +97,69 @@ func (s *Service) pin(ctx context.Context, login string, id store.OwnerID) (pinn
 		return tx.Put(key, []byte(id))
 	})
 	return pinned, err
+}
+
+func (s *Service) allowsOrg(org string) bool {
+	return slices.ContainsFunc(s.cfg.AllowedOrgs, func(want string) bool { return strings.EqualFold(org, want) })
+}
+
+func notAllowed(login string) *store.Error {
+	return store.Errorf(store.CodeForbidden, "The account %s may not use this service; ask its operator.", login)
+}
+
+// memberLife is how long GitHub's word counts that somebody is a member of an
+// organization. It cannot be asked again without a token of theirs, which keys
+// and sessions do not have.
+const memberLife = 30 * 24 * time.Hour
+
+// member is what GitHub said about an account.
+type member struct {
+	Org string    `json:"org"`
+	At  time.Time `json:"at"`
+}
+
+// noteMember records a membership that GitHub has just confirmed, at most once
+// an hour.
+func (s *Service) noteMember(ctx context.Context, o store.OwnerID, org string) error {
+	now := s.cfg.Now()
+	key := []byte(prefixMember + string(o))
+	var m member
+	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		m = member{}
+		_, err := read(tx, key, &m)
+		return err
+	})
+	if err != nil || m.Org == org && now.Sub(m.At) < time.Hour {
+		return err
+	}
+	return s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return write(tx, key, member{org, now}) })
+}
+
+// stillAllowed applies the allow lists to keys and sessions, so that who is
+// struck off or leaves loses them, too: at once, or for an organization when
+// GitHub has not confirmed the membership for memberLife.
+func (s *Service) stillAllowed(ctx context.Context, o store.Owner) error {
+	if s.cfg.Local || !s.cfg.Restricted {
+		return nil
+	}
+	if ok, err := s.listed(ctx, s.cfg.AllowedUsers, o.ID, o.Login); err != nil || ok {
+		return err
+	}
+	var m member
+	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		m = member{}
+		_, err := read(tx, []byte(prefixMember+string(o.ID)), &m)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case !s.allowsOrg(m.Org):
+		return notAllowed(o.Login)
+	case s.cfg.Now().Sub(m.At) >= memberLife:
+		return store.Errorf(store.CodeForbidden,
+			"It was last confirmed %d days ago that %s is a member of %s; sign in with GitHub, or send a GitHub token once.",
+			int(s.cfg.Now().Sub(m.At).Hours()/24), o.Login, m.Org)
+	}
+	return nil
 }

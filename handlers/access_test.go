@@ -156,7 +156,11 @@ func TestInvariant6(t *testing.T) {
 			case isKey && r.need != signed && key != r.need:
 				want = 403
 			}
-			fill := fixture(w, n)
+			scope := "read" // of a key that is there to be revoked: a key can revoke what can do no more
+			if isKey && who != "root's admin key" {
+				scope = key
+			}
+			fill := fixture(w, n, scope)
 			if isKey && who != "root's admin key" {
 				fill = append(fill, "<scope>", key)
 			} else if who == "root's admin key" {
@@ -191,7 +195,7 @@ func TestInvariant6(t *testing.T) {
 }
 
 // fixture makes fresh things of alice's and returns replacements for them.
-func fixture(w *world, n int) []string {
+func fixture(w *world, n int, scope string) []string {
 	t := w.t
 	path := fmt.Sprintf("m/f%d", n)
 	w.want(201, "alice", "PUT", "/files/alice/"+path+"-gone", strings.NewReader("gone"))
@@ -201,7 +205,7 @@ func fixture(w *world, n int) []string {
 	file := w.want(201, "alice", "PUT", "/files/alice/"+path, strings.NewReader("content"))
 	upload := w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("content"))
 	tus := w.want(201, "alice", "POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "7")
-	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture"}`))
+	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture","scopes":["`+scope+`"]}`))
 	fill := []string{
 		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
 		"<token>", field(t, upload, "token"), "<tus>", strings.TrimPrefix(tus.header.Get("Location"), "/tus/"), "<key>", field(t, key, "id"),

@@ -99,7 +99,7 @@ func (s *Server) createKey(c *fiber.Ctx) error {
 
 // revokeKey handles DELETE /api/v1/keys/:id.
 func (s *Server) revokeKey(c *fiber.Ctx) error {
-	if err := s.auth.RevokeKey(c.UserContext(), principal(c).Owner.ID, c.Params("id")); err != nil {
+	if err := s.auth.RevokeKey(c.UserContext(), principal(c), c.Params("id")); err != nil {
 		return err
 	}
 	return c.SendStatus(fiber.StatusNoContent)

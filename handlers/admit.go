@@ -199,7 +199,10 @@ func (s *Server) address(c *fiber.Ctx) string {
 	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP())
 	peer = peer.Unmap()
 	socket := c.Context().RemoteAddr().Network() == "unix"
-	hops := strings.Split(c.Get(fiber.HeaderXForwardedFor), ",")
+	var hops []string // of all lines: a proxy may add its own
+	for _, line := range c.Request().Header.PeekAll(fiber.HeaderXForwardedFor) {
+		hops = append(hops, strings.Split(string(line), ",")...)
+	}
 	for i := len(hops) - 1; i >= 0 && (socket || s.trusted(peer)); i-- {
 		socket = false
 		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))

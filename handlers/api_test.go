@@ -147,7 +147,11 @@ func TestRanges(t *testing.T) {
 			t.Errorf("%s: got %d %q %q, want %d %q %q", name, a.status, a.body, a.header.Get("Content-Range"), c.status, c.body, c.content)
 		}
 		h := w.as("alice", "HEAD", "/files/me/"+c.path, nil, c.headers...)
-		if h.status != a.status || h.body != "" || a.status < 300 && h.header.Get("Content-Length") != a.header.Get("Content-Length") {
+		want := a.status
+		if want == 206 || want == 416 {
+			want = 200 // ranges mean nothing to HEAD (RFC 9110, 14.2)
+		}
+		if h.status != want || h.body != "" || a.status == 200 && h.header.Get("Content-Length") != a.header.Get("Content-Length") {
 			t.Errorf("%s: HEAD differs: %d %v", name, h.status, h.header)
 		}
 	}
@@ -228,6 +232,8 @@ func TestMultipart(t *testing.T) {
 		"no file":      {"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n--b--\r\n", "multipart/form-data; boundary=b"},
 		"cut short":    {"--b\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n\r\ny", "multipart/form-data; boundary=b"},
 		"long field":   {"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n" + strings.Repeat("y", 70_000) + "\r\n--b--\r\n", "multipart/form-data; boundary=b"},
+		"long name":    {"--b\r\nContent-Disposition: form-data; name=\"" + strings.Repeat("y", 300) + "\"\r\n\r\ny\r\n--b--\r\n", "multipart/form-data; boundary=b"},
+		"long head":    {"--b\r\nContent-Disposition: form-data; name=\"" + strings.Repeat("y", 1<<20) + "\"\r\n\r\ny\r\n--b--\r\n", "multipart/form-data; boundary=b"},
 		"not the form": {"rubbish", "multipart/form-data; boundary=b"},
 	} {
 		a := w.as("alice", "POST", "/api/v1/uploads", strings.NewReader(c.body), "Content-Type", c.kind)

@@ -58,6 +58,11 @@ func serve(c *fiber.Ctx, d content) error {
 		return c.SendStatus(fiber.StatusNotModified)
 	}
 
+	offset, length, partial, err := byteRange(c, d, modified)
+	if err != nil {
+		c.Set(fiber.HeaderContentRange, fmt.Sprintf("bytes */%d", d.size))
+		return err
+	}
 	kind, disposition := d.kind, "attachment"
 	if base, _, _ := mime.ParseMediaType(d.sniffed); c.QueryBool("inline") && inlineTypes[base] {
 		kind, disposition = d.sniffed, "inline"
@@ -66,12 +71,6 @@ func serve(c *fiber.Ctx, d content) error {
 	c.Set(fiber.HeaderContentDisposition, contentDisposition(disposition, d.name))
 	if d.sha256 != nil {
 		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(d.sha256)+":")
-	}
-
-	offset, length, partial, err := byteRange(c, d, modified)
-	if err != nil {
-		c.Set(fiber.HeaderContentRange, fmt.Sprintf("bytes */%d", d.size))
-		return err
 	}
 	if partial {
 		c.Status(fiber.StatusPartialContent)
@@ -99,6 +98,9 @@ func serve(c *fiber.Ctx, d content) error {
 func byteRange(c *fiber.Ctx, d content, modified time.Time) (offset, length int64, partial bool, err error) {
 	whole := func() (int64, int64, bool, error) { return 0, d.size, false, nil }
 	spec, ok := strings.CutPrefix(c.Get(fiber.HeaderRange), "bytes=")
+	if c.Method() != fiber.MethodGet { // ranges mean nothing elsewhere
+		return whole()
+	}
 	if !ok || strings.Contains(spec, ",") {
 		return whole()
 	}

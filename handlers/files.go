@@ -49,6 +49,8 @@ func (s *Server) serveFile(c *fiber.Ctx, f store.File) error {
 	if f, err = s.store.GetFileByID(c.UserContext(), f.Owner, f.ID); err != nil {
 		return err
 	}
+	c.Status(fiber.StatusOK)
+	c.Response().Header.Del(fiber.HeaderContentRange)
 	return serve(c, s.fileContent(f))
 }
 

@@ -182,6 +182,8 @@ const (
 	maxField      = 64 << 10
 	maxFields     = 1 << 20 // all of them together
 	maxFieldCount = 1000
+	maxFieldName  = 256
+	maxPartHead   = 16 << 10 // of each part: its name, file name and type
 )
 
 // formFields are the fields of a form that carry no file.
@@ -204,11 +206,14 @@ func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) 
 	if err != nil || params["boundary"] == "" {
 		return nil, 0, store.Errorf(store.CodeInvalid, "The form has no boundary in its Content-Type.")
 	}
-	r := multipart.NewReader(body, params["boundary"])
+	head := &bounded{r: body}
+	r := multipart.NewReader(head, params["boundary"])
 	form = formFields{}
 	size, count := 0, 0
 	for {
+		head.left = maxPartHead
 		part, err := r.NextRawPart()
+		head.left = -1
 		if err == io.EOF {
 			break
 		}
@@ -228,8 +233,11 @@ func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) 
 		if err != nil {
 			return nil, 0, formError(err)
 		}
-		size += len(value)
+		size += len(value) + len(part.FormName())
 		count++
+		if len(part.FormName()) > maxFieldName {
+			return nil, 0, store.Errorf(store.CodeInvalid, "The name of a field has at most %d bytes.", maxFieldName)
+		}
 		if len(value) > maxField || size > maxFields || count > maxFieldCount {
 			return nil, 0, store.FieldErrorf(part.FormName(), "The fields of the form are too long or too many.")
 		}
@@ -241,6 +249,26 @@ func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) 
 		return nil, 0, formError(err)
 	}
 	return form, files, nil
+}
+
+// bounded yields at most left bytes while that is not negative. The reader of
+// forms holds the head of a part in memory, however long it is.
+type bounded struct {
+	r    io.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return b.r.Read(p)
+	}
+	if b.left == 0 {
+		return 0, store.Errorf(store.CodeInvalid, "The head of a part of the form is longer than %d bytes.", maxPartHead)
+	}
+	n, err := b.r.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
 }
 
 var errNoFile = store.Errorf(store.CodeInvalid, "The form carries no file; add one with a file name.")

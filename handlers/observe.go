@@ -96,12 +96,9 @@ const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-a
 // their own. Cookies are never among them: what a cookie may do is decided by
 // the origin of the request (checkOrigin).
 func corsConfig(origins []string) cors.Config {
+	// No AllowHeaders: an origin that is allowed may send any header.
 	config := cors.Config{
 		AllowMethods: "GET,HEAD,PUT,POST,PATCH,DELETE,OPTIONS",
-		AllowHeaders: "Authorization,Content-Type,If-Match,If-None-Match,Range,Content-Digest,Repr-Digest," +
-			"Origin,X-Requested-With,X-Request-ID,X-HTTP-Method-Override," +
-			"Tus-Resumable,Upload-Length,Upload-Offset,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Checksum," +
-			"Upload-Complete,Upload-Draft-Interop-Version,Upload-Name",
 		ExposeHeaders: "ETag,Location,Content-Range,Content-Length,Content-Disposition,Retry-After,Repr-Digest,X-Request-Id," +
 			"Tus-Version,Tus-Resumable,Tus-Max-Size,Tus-Extension,Tus-Checksum-Algorithm," +
 			"Upload-Offset,Upload-Length,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Expires,Upload-Token," +

@@ -35,7 +35,9 @@ func parsePut(c *fiber.Ctx) (p put, err error) {
 		return put{}, err
 	}
 	p.content.Name = p.path
-	p.metadata = metadataHeaders(c)
+	if p.metadata, err = store.CheckMetadata(metadataHeaders(c)); err != nil {
+		return put{}, err
+	}
 	p.size = transport.Body(c).Length()
 	return p, nil
 }

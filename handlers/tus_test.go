@@ -405,11 +405,12 @@ func TestTus(t *testing.T) {
 	})
 	run("CORS on every answer", func(t *testing.T, w tus) {
 		pre := w.as("anonymous", "OPTIONS", "/tus/x", nil, "Origin", "https://app.example",
-			"Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "upload-offset,tus-resumable")
+			"Access-Control-Request-Method", "PATCH", "Access-Control-Request-Headers", "authorization,content-type,x-http-method-override,"+
+				"upload-length,upload-offset,tus-resumable,upload-metadata,upload-defer-length,upload-concat,upload-checksum,x-meta-k")
 		allowed := strings.ToLower(pre.header.Get("Access-Control-Allow-Headers"))
 		for _, name := range []string{
 			"Authorization", "Content-Type", "X-HTTP-Method-Override", "Upload-Length", "Upload-Offset", "Tus-Resumable",
-			"Upload-Metadata", "Upload-Defer-Length", "Upload-Concat", "Upload-Checksum",
+			"Upload-Metadata", "Upload-Defer-Length", "Upload-Concat", "Upload-Checksum", "X-Meta-K",
 		} {
 			if !strings.Contains(allowed, strings.ToLower(name)) {
 				t.Errorf("%s is not allowed: %s", name, allowed)

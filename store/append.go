@@ -85,7 +85,7 @@ func (s *Store) begun(ctx context.Context, o OwnerID, b Begin, now time.Time) (U
 	if err != nil {
 		return Upload{}, err
 	}
-	if b.Then.Metadata, err = checkMetadata(b.Then.Metadata); err != nil {
+	if b.Then.Metadata, err = CheckMetadata(b.Then.Metadata); err != nil {
 		return Upload{}, err
 	}
 	return u, s.CheckPath(ctx, o, path, b.Then.Condition)

@@ -127,7 +127,7 @@ func (c Change) apply(f File) (File, error) {
 			}
 		}
 		var err error
-		if f.Metadata, err = checkMetadata(meta); err != nil {
+		if f.Metadata, err = CheckMetadata(meta); err != nil {
 			return File{}, err
 		}
 	}

@@ -17,8 +17,8 @@ const (
 
 var metadataKey = regexp.MustCompile(`^[a-z0-9_.-]{1,64}$`)
 
-// checkMetadata returns meta, or nil if it is empty.
-func checkMetadata(meta map[string]string) (map[string]string, error) {
+// CheckMetadata returns meta, nil if it is empty, or what is wrong with it.
+func CheckMetadata(meta map[string]string) (map[string]string, error) {
 	if len(meta) == 0 {
 		return nil, nil
 	}

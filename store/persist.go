@@ -53,10 +53,15 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	var places [][]placement
 	err = s.view(ctx, func(t txn) error {
 		places = make([][]placement, len(req.Tokens))
+		contents := 0
 		for i, token := range req.Tokens {
 			u, err := t.upload(o, token)
 			if err != nil {
 				return err
+			}
+			// One transaction holds up every other writer.
+			if contents += len(u.Parts); contents > MaxParts {
+				return FieldErrorf("tokens", "At most %d files can be made permanent at once; name fewer uploads.", MaxParts)
 			}
 			for _, part := range u.Parts {
 				path, err := part.Name.Join(req.Folder)
@@ -153,7 +158,7 @@ func (req *Persist) normalize() (err error) {
 	if req.OnConflict == "" {
 		req.OnConflict = Fail
 	}
-	if req.Metadata, err = checkMetadata(req.Metadata); err != nil {
+	if req.Metadata, err = CheckMetadata(req.Metadata); err != nil {
 		return err
 	}
 	req.Tags, err = checkTags(req.Tags)

@@ -67,6 +67,11 @@ func TestLargestPersist(t *testing.T) {
 	w.wantCode(err, store.CodeTooLarge, "one part more")
 	u, err := in.StoreUpload(ctx, "")
 	w.ok(err)
+	more := w.mustUpload(alice, "one more")
+	_, _, err = w.store.PersistUploads(ctx, alice, store.Persist{Tokens: []store.Token{u.Token, more.Token}})
+	w.wantCode(err, store.CodeInvalid, "more contents than one transaction takes")
+	w.ok(w.store.DeleteUpload(ctx, alice, more.Token))
+	w.sweep(store.SweepOptions{})
 	meta := map[string]string{}
 	for i := range store.MaxMetadataKeys {
 		meta[fmt.Sprintf("k%d", i)] = strings.Repeat("<", store.MaxMetadataValue)

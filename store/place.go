@@ -215,7 +215,7 @@ type Target struct {
 // StoreFiles makes the parts permanent files at their names, in order, all or
 // none. A name that is taken is replaced. replaced says so for each.
 func (in *Intake) StoreFiles(ctx context.Context, to Target) (files []File, replaced []bool, err error) {
-	meta, err := checkMetadata(to.Metadata)
+	meta, err := CheckMetadata(to.Metadata)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -60,7 +60,7 @@ func newKey(ctx context.Context, p *program, req keyRequest) error {
 // revokeKey revokes the key with that id.
 func revokeKey(ctx context.Context, p *program, owner, id string) error {
 	return withOwner(ctx, p, owner, func(au *auth.Service, o store.OwnerID) error {
-		if err := au.RevokeKey(ctx, o, id); err != nil {
+		if err := au.DropKey(ctx, o, id); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(p.stdout, "The key %s is revoked.\n", id)
