@@ -104,6 +104,8 @@ type turns struct {
 	held map[turnKey]*holder
 }
 
+// turnKey has the owner in it: nobody disturbs what is not theirs, nor learns
+// that it is there.
 type turnKey struct {
 	owner OwnerID
 	token Token
@@ -136,10 +138,6 @@ var errLocked = &Error{
 //
 // Errors: not_found, gone, and locked if the other one does not end in time.
 func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func()) (*Turn, error) {
-	// Whoever may not see an upload must not disturb it either.
-	if _, err := s.GetUpload(ctx, o, token); err != nil {
-		return nil, err
-	}
 	t := &Turn{s: s, key: turnKey{o, token}, self: &holder{stop, make(chan struct{})}}
 	wait := time.NewTimer(turnWait)
 	defer wait.Stop()

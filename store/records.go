@@ -120,8 +120,12 @@ func (t txn) putUpload(u Upload) error {
 // that u no longer has is the caller's business.
 func (t txn) changeUpload(old, u Upload) error {
 	id := u.Token.bytes()
-	if old.Token != "" {
-		if err := t.Delete(expiryKey(old.ExpiresAt, expireUpload, u.Owner, id)); err != nil {
+	if old.Token == "" || minute(old.ExpiresAt) != minute(u.ExpiresAt) {
+		err := t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil)
+		if err == nil && old.Token != "" {
+			err = t.Delete(expiryKey(old.ExpiresAt, expireUpload, u.Owner, id))
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -140,10 +144,7 @@ func (t txn) changeUpload(old, u Upload) error {
 			return err
 		}
 	}
-	return all(
-		t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil),
-		t.write(uploadKey(u.Owner, u.Token), u),
-	)
+	return t.write(uploadKey(u.Owner, u.Token), u)
 }
 
 // forgetUpload removes a tombstone.

@@ -2,6 +2,9 @@ package disk
 
 import (
 	"context"
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 
 	"upload-service/store/blob"
@@ -30,24 +33,30 @@ func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Wr
 
 // reopen opens a content, cut to offset bytes, at its end.
 func (s *Store) reopen(file string, offset int64) (*os.File, error) {
-	info, err := s.calls.root.Lstat(file)
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errStray
-	case offset < 0 || info.Size() < offset:
+	if offset < 0 {
 		return nil, blob.ErrRange
 	}
 	f, err := s.calls.reopen(file)
+	if errors.Is(err, fs.ErrPermission) { // sealed, and its record was lost
+		if err = s.calls.unseal(file); err == nil {
+			f, err = s.calls.reopen(file)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > offset {
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular():
+		err = errStray
+	case info.Size() < offset:
+		err = blob.ErrRange
+	case info.Size() > offset:
 		err = s.calls.truncate(f, offset)
 	}
 	if err == nil {
-		_, err = f.Seek(offset, 0)
+		_, err = f.Seek(offset, io.SeekStart)
 	}
 	if err != nil {
 		f.Close()

@@ -19,13 +19,12 @@ func (c calls) grow(name string) (*os.File, error) {
 	return c.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, growing)
 }
 
-// reopen opens a file for writing that may be sealed.
+// reopen opens a file that grows for writing.
 func (c calls) reopen(name string) (*os.File, error) {
-	if err := c.root.Chmod(name, growing); err != nil {
-		return nil, err
-	}
 	return c.root.OpenFile(name, os.O_WRONLY, 0)
 }
+
+func (c calls) unseal(name string) error { return c.root.Chmod(name, growing) }
 
 // Modes of a file while it grows and from then on.
 const (
