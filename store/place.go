@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -73,7 +72,7 @@ func newPlacement(part Part, path Path) placement {
 
 // holds reports whether the placement is of this very content.
 func (p placement) holds(part Part) bool {
-	return p.part.Blob == part.Blob && bytes.Equal(p.part.SHA256, part.SHA256)
+	return p.part.Blob == part.Blob && p.part.Name == part.Name
 }
 
 // mark says that the visible tree may differ from the records at a path. The
