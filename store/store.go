@@ -124,7 +124,14 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	case format:
 		return nil
 	case "":
-		return s.update(ctx, "", func(t txn) error { return t.Put([]byte(keyFormat), []byte(format)) })
+		// What lies in the folder of a new store is to be adopted.
+		since := s.now().UTC()
+		return s.update(ctx, "", func(t txn) error {
+			return all(
+				t.Put([]byte(keyFormat), []byte(format)),
+				t.write([]byte(keyAdoption), adoption{Since: since}),
+			)
+		})
 	}
 	return fmt.Errorf("the metadata is of format %q and this program reads %q: use the program that wrote it, or a newer one", found, format)
 }
