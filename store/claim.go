@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 
 	"upload-service/store/failpoint"
 )
@@ -18,7 +19,7 @@ var errClaimed = Errorf(CodeConflict, "These files were claimed for another acco
 // then forgets that owner. An account that is not known yet takes its slug as
 // well. Where the account has a file at a path, the claimed one is renamed.
 //
-// It works in batches, and an interrupted one is finished by the same call. No
+// It works in batches; an interrupted one is finished by the next Open. No
 // request may be served meanwhile: for a while two owners share a folder.
 // CodeNotFound: nothing of that login is unclaimed.
 func (s *Store) Claim(ctx context.Context, login string, to OwnerID) (report ClaimReport, err error) {
@@ -56,6 +57,31 @@ func (s *Store) Claim(ctx context.Context, login string, to OwnerID) (report Cla
 	return report, s.endClaim(ctx, from, to)
 }
 
+// finishClaims goes on with what a crash interrupted.
+func (s *Store) finishClaims(ctx context.Context) error {
+	var claimed []Owner
+	lo := ownerKey(unclaimedID(""))
+	err := s.view(ctx, func(t txn) error {
+		claimed = nil
+		var failed error
+		err := t.Scan(lo, prefixEnd(lo), math.MaxInt, func(_, v []byte) bool {
+			var o Owner
+			if failed = decode(v, &o); o.ClaimedBy != "" {
+				claimed = append(claimed, o)
+			}
+			return failed == nil
+		})
+		return all(err, failed)
+	})
+	for _, o := range claimed {
+		// What is in the way must not keep the server from starting.
+		if _, err := s.Claim(ctx, o.Login, o.ClaimedBy); err != nil && ctx.Err() == nil {
+			s.log.Warn("files are not all given to their account yet", "login", o.Login, "account", o.ClaimedBy, "error", err)
+		}
+	}
+	return all(err, ctx.Err())
+}
+
 func (s *Store) beginClaim(ctx context.Context, from, to OwnerID) error {
 	now := s.now()
 	return s.update(ctx, "", func(t txn) error {
@@ -72,12 +98,16 @@ func (s *Store) beginClaim(ctx context.Context, from, to OwnerID) error {
 		if err != nil {
 			return err
 		}
-		if !known && !reservedSlugs[slugKey(old.Login)] {
+		if !known {
 			account = Owner{ID: to, Slug: old.Slug, Login: old.Login, CreatedAt: now}
-			old.Slug = old.Login + slugUnclaimed
-			err = t.putOwner(account)
-		} else if !known {
-			account = Owner{ID: to, Slug: numberedSlug(old.Login, to), Login: old.Login, CreatedAt: now}
+			switch {
+			case to == LocalOwner:
+				account.Slug, account.Login = string(to), string(to)
+			case reservedSlugs[slugKey(old.Login)]:
+				account.Slug = numberedSlug(old.Login, to)
+			default:
+				old.Slug = old.Login + slugUnclaimed
+			}
 			err = t.putOwner(account)
 		}
 		return all(err, t.putOwner(old))

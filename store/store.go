@@ -93,6 +93,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.settleMarks(ctx, nil); err != nil {
 		return nil, fmt.Errorf("recover the visible tree: %w", err)
 	}
+	if err := s.finishClaims(ctx); err != nil {
+		return nil, fmt.Errorf("recover claims: %w", err)
+	}
 	go s.clearMarks()
 	return s, nil
 }
