@@ -179,20 +179,16 @@ func (s *server) stop() error {
 // its output and exit code.
 func command(t testing.TB, dir string, settings []string, args ...string) (string, int) {
 	t.Helper()
-	return commandAs(t, nil, dir, settings, args...)
+	return execute(t, dir, settings, append([]string{program}, args...)...)
 }
 
-// commandAs is command as another user.
-func commandAs(
-	t testing.TB, user *syscall.Credential, dir string, settings []string, args ...string,
-) (string, int) {
+func execute(t testing.TB, dir string, settings []string, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = environ(dir, settings...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {

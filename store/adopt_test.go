@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -76,9 +76,11 @@ func TestAdoptFolder(t *testing.T) {
 	w.ok(errors.Join(
 		os.Symlink(outside, filepath.Join(w.dir, "carol/link")),
 		os.Symlink(filepath.Dir(outside), filepath.Join(w.dir, "carol/linked folder")),
-		syscall.Mkfifo(filepath.Join(w.dir, "carol/pipe"), 0o644),
 		os.Mkdir(filepath.Join(w.dir, "carol/empty"), 0o755),
 	))
+	socket, err := net.Listen("unix", filepath.Join(w.dir, "carol/socket"))
+	w.ok(err)
+	defer socket.Close()
 	written := time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)
 	w.ok(os.Chtimes(filepath.Join(w.dir, "carol/a.txt"), written, written))
 	before, err := os.Stat(filepath.Join(w.dir, "carol/a.txt"))
@@ -90,7 +92,7 @@ func TestAdoptFolder(t *testing.T) {
 		"carol/bad\xff: The path is not valid UTF-8.",
 		"carol/link: it is a symbolic link, and those are not followed",
 		"carol/linked folder: it is a symbolic link, and those are not followed",
-		"carol/pipe: it is no regular file",
+		"carol/socket: it is no regular file",
 		"not a login: the folder is not named like a login",
 		"stray.txt: it lies in no login's folder",
 	}
@@ -123,7 +125,7 @@ func TestAdoptFolder(t *testing.T) {
 		t.Errorf("of two spellings of a name are left %q", both)
 	}
 	w.wantOnDisk("carol/a.txt", "carol/docs/deep/b.txt", "carol/.hidden", "carol/"+nfc, "carol/caf\u00e9 (1).txt",
-		"carol/\u00fcber/x", "carol/back\\slash", "carol/bad\xff", "carol/link", "carol/linked folder", "carol/pipe",
+		"carol/\u00fcber/x", "carol/back\\slash", "carol/bad\xff", "carol/link", "carol/linked folder", "carol/socket",
 		"stray.txt", "not a login/x", "me~unclaimed/x")
 
 	// The temporary upload can be made permanent under its token.
@@ -170,11 +172,11 @@ func TestAdoptPreview(t *testing.T) {
 			Root: root, Left: func(name, _ string) { left = append(left, name) },
 		})
 		w.ok(err)
-		known := int64(0)
+		files := int64(1)
 		if opts.KV == nil {
-			known = 1 // without records the entry of one looks like an old file
+			files++ // without records the entry of one looks like an old file
 		}
-		if r.Files != 1+known || r.Uploads != 1 || !slices.Equal(left, []string{"stray"}) {
+		if r.Files != files || r.Uploads != 1 || !slices.Equal(left, []string{"stray"}) {
 			t.Errorf("with records %v: %+v, left %q", opts.KV != nil, r, left)
 		}
 	}
@@ -219,6 +221,82 @@ func TestAdoptBesideUploads(t *testing.T) {
 	if moved, err := filepath.Glob(filepath.Join(w.dir, ".upload-service/displaced/*")); err != nil || len(moved) != 0 {
 		t.Errorf("still aside: %q, %v", moved, err)
 	}
+}
+
+// Where there can be no link, a copy is adopted and takes the place of the old
+// file. A root that is opened through a symbolic link does not see the blobs.
+func TestAdoptByCopy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.old("carol/a", "old a")
+	w.old("carol/"+token+"/b", "temporary")
+	alias := filepath.Join(t.TempDir(), "alias")
+	w.ok(os.Symlink(w.dir, alias))
+	root, err := os.OpenRoot(alias)
+	w.ok(err)
+	defer root.Close()
+	a, err := w.store.BeginAdoption(t.Context(), store.AdoptOptions{
+		Root: root, Left: func(name, reason string) { t.Errorf("left %s: %s", name, reason) },
+	})
+	w.ok(err)
+	report, err := a.Run(t.Context())
+	w.ok(err)
+	if report.Files != 1 || report.Uploads != 1 {
+		t.Errorf("report %+v", report)
+	}
+	w.wantFile(unclaimedCarol, "a", "old a")
+	w.wantOnDisk("carol/a")
+	if n := w.blobCount(); n != 2 {
+		t.Errorf("there are %d blobs, want 2", n)
+	}
+	w.wantNoFindings("after the adoption")
+}
+
+// Adopted bytes count, and a full quota does not refuse them.
+func TestAdoptBeyondTheQuota(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits = store.Limits{OwnerBytes: 5, OwnerFiles: 1} })
+	w.old("alice/a", "12345")
+	w.old("alice/b", "67890")
+	w.adopt(nil)
+	if u := w.usage(alice); u.Files != 2 || u.FileBytes != 10 {
+		t.Errorf("usage %+v", u)
+	}
+	_, err := w.put(alice, "c", "1")
+	w.wantCode(err, store.CodeQuotaExceeded, "an upload after that")
+}
+
+// Without a visible tree the old names stay what they are.
+func TestAdoptWithoutTree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Tree = nil })
+	w.old("carol/a", "old a")
+	w.old("carol/"+token+"/b", "temporary")
+	w.adopt(nil)
+	w.adopt(nil)
+	w.wantFile(unclaimedCarol, "a", "old a")
+	w.wantOnDisk("carol/a")
+	w.wantNoFindings("after the adoption")
+}
+
+// A sweep ends an adopted upload like any other, and says so before.
+func TestSweepAdoptedUpload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.old("carol/"+token+"/b", "temporary")
+	w.adopt(nil)
+	w.clock.advance(30*24*time.Hour - time.Minute)
+	if r := w.sweep(store.SweepOptions{}); r.Uploads != 0 {
+		t.Errorf("swept early: %+v", r)
+	}
+	w.clock.advance(2 * time.Minute)
+	preview := w.sweep(store.SweepOptions{DryRun: true})
+	done := w.sweep(store.SweepOptions{Preview: preview.Preview})
+	if preview.Uploads != 1 || done.Uploads != 1 || done.Bytes != preview.Bytes || w.blobCount() != 0 {
+		t.Errorf("previewed %+v, removed %+v", preview, done)
+	}
+	_, err := w.store.GetUpload(t.Context(), unclaimedCarol, token)
+	w.wantCode(err, store.CodeGone, "the upload")
 }
 
 // Logins change hands: only whom GitHub names at the adoption gets the files.

@@ -474,7 +474,7 @@ func (c *checker) visibleTree() error {
 		case c.adopting:
 			c.waiting("%s/%s is not adopted yet; the next start goes on.", slug, path)
 		default:
-			c.finding("%s/%s has no record: somebody put it there; adopt takes it over.", slug, path)
+			c.finding("%s/%s has no record: somebody put it there (adopt takes files over).", slug, path)
 		}
 		return nil
 	})
