@@ -291,7 +291,8 @@ func (a *Adoption) owner(ctx context.Context, login string) (o Owner, err error)
 			return o, err
 		}
 	} else if CodeOf(err) != CodeNotFound {
-		a.s.log.Warn("the account of a login is not known; its files stay unclaimed", "login", login, "error", err)
+		a.s.log.Warn("GitHub cannot be asked about a login; its files stay unclaimed",
+			"login", login, "error", err)
 	}
 	pending := o
 	err = a.s.update(ctx, "", func(t txn) error {

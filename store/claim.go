@@ -76,7 +76,8 @@ func (s *Store) finishClaims(ctx context.Context) error {
 	for _, o := range claimed {
 		// What is in the way must not keep the server from starting.
 		if _, err := s.Claim(ctx, o.Login, o.ClaimedBy); err != nil && ctx.Err() == nil {
-			s.log.Warn("files are not all given to their account yet", "login", o.Login, "account", o.ClaimedBy, "error", err)
+			s.log.Warn("files are not all given to their account yet",
+				"login", o.Login, "account", o.ClaimedBy, "error", err)
 		}
 	}
 	return all(err, ctx.Err())

@@ -120,10 +120,15 @@ func (a *adoption) close() {
 	}
 }
 
+func nothingToAdopt(err error) error {
+	return hinted{fmt.Errorf("there is nothing to adopt: %w", err),
+		"set UPLOAD_DIR to the folder of the earlier service"}
+}
+
 // adopt adopts the folder of a stopped service and then gives files away.
 func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 	if _, err := os.Stat(p.cfg.Dir); err != nil {
-		return hinted{fmt.Errorf("there is nothing to adopt: %w", err), "set UPLOAD_DIR to the folder of the earlier service"}
+		return nothingToAdopt(err)
 	}
 	q, err := openParts(p, true)
 	if err != nil {
@@ -156,7 +161,8 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 		if err != nil {
 			return fmt.Errorf("give the files of %s to %s: %w", c.login, c.to, err)
 		}
-		fmt.Fprintf(p.stdout, "Gave %d files and %d temporary uploads of %s to %s.\n", moved.Files, moved.Uploads, c.login, c.to)
+		fmt.Fprintf(p.stdout, "Gave %d files and %d temporary uploads of %s to %s.\n",
+			moved.Files, moved.Uploads, c.login, c.to)
 	}
 	return nil
 }
@@ -165,7 +171,7 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 func previewAdoption(ctx context.Context, p *program, claims []claim) (err error) {
 	root, err := os.OpenRoot(p.cfg.Dir)
 	if err != nil {
-		return hinted{fmt.Errorf("there is nothing to adopt: %w", err), "set UPLOAD_DIR to the folder of the earlier service"}
+		return nothingToAdopt(err)
 	}
 	defer root.Close()
 	opts := store.Options{Log: p.log}
