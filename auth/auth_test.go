@@ -74,6 +74,15 @@ func (g *gitHub) serve(w http.ResponseWriter, r *http.Request) {
 			list = append(list, map[string]string{"login": org})
 		}
 		json.NewEncoder(w).Encode(list)
+	case r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/users/"):
+		name := strings.TrimPrefix(r.URL.Path, "/users/")
+		if id, secret, _ := r.BasicAuth(); id != appID || secret != appSecret {
+			w.WriteHeader(http.StatusUnauthorized)
+		} else if id := g.ids[strings.ToLower(name)]; id != 0 {
+			fmt.Fprintf(w, `{"id":%d,"login":%q}`, id, strings.ToLower(name))
+		} else {
+			w.WriteHeader(http.StatusNotFound)
+		}
 	case r.Method == "POST" && r.URL.Path == "/applications/"+appID+"/token":
 		id, secret, _ := r.BasicAuth()
 		if id != appID || secret != appSecret {
@@ -253,10 +262,27 @@ func TestGitHubInTrouble(t *testing.T) {
 			w.github.set(func() { w.github.trouble = trouble })
 			_, err := w.bearer("ghp_alice")
 			w.wantCode(err, store.CodeUnavailable, name) // never 401
+			_, err = w.LookUp(t.Context(), "alice")
+			w.wantCode(err, store.CodeUnavailable, name) // never "there is none"
 			w.github.set(func() { w.github.trouble = nil })
 			w.must("ghp_alice") // and never remembered
 		})
 	}
+}
+
+func TestLookUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	if id, err := w.LookUp(t.Context(), "Alice"); err != nil || id != "github:1" {
+		t.Errorf("LookUp = %s, %v", id, err)
+	}
+	for _, login := range []string{"nobody", "../user"} {
+		_, err := w.LookUp(t.Context(), login)
+		w.wantCode(err, store.CodeNotFound, login)
+	}
+	w.restart(func(c *auth.Config) { c.ClientSecret = "old" })
+	_, err := w.LookUp(t.Context(), "alice")
+	w.wantCode(err, store.CodeUnavailable, "with a secret that is not accepted")
 }
 
 type endless struct{}

@@ -120,6 +120,25 @@ func (s *Service) user(ctx context.Context, token string) (a account, err error)
 	return a, err
 }
 
+// LookUp returns the account that has a login now, asking as our app. Errors:
+// not_found, unavailable.
+func (s *Service) LookUp(ctx context.Context, login string) (store.OwnerID, error) {
+	ctx, cancel := context.WithTimeout(ctx, gitHubTime)
+	defer cancel()
+	var a account
+	err := s.call(ctx, http.MethodGet, s.cfg.GitHubAPIURL+"/users/"+url.PathEscape(login), "", nil, &a, nil)
+	switch {
+	case store.CodeOf(err) == store.CodeUnauthenticated, err == nil && a.ID > 0 && !strings.EqualFold(a.Login, login):
+		return "", store.Errorf(store.CodeNotFound, "GitHub has no account %s.", login).WithCause(err)
+	case err == nil && a.ID <= 0:
+		err = unavailable(errors.New("GitHub's answer names no account"), 0)
+	}
+	if err != nil {
+		return "", err
+	}
+	return a.owner(), nil
+}
+
 // confirmed is the account of a token that was made for our app. GitHub
 // answers 404 for everybody else's.
 func (s *Service) confirmed(ctx context.Context, token string) (account, error) {

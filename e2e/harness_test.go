@@ -179,9 +179,14 @@ func (s *server) stop() error {
 // its output and exit code.
 func command(t testing.TB, dir string, settings []string, args ...string) (string, int) {
 	t.Helper()
+	return execute(t, dir, settings, append([]string{program}, args...)...)
+}
+
+func execute(t testing.TB, dir string, settings []string, args ...string) (string, int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Dir = dir
 	cmd.Env = environ(dir, settings...)
 	out, err := cmd.CombinedOutput()

@@ -80,7 +80,7 @@ func TestStarts(t *testing.T) {
 	if _, err := tryStart(t, program, dir); err == nil {
 		t.Error("a second server starts on the same data")
 	}
-	for _, args := range [][]string{{"check"}, {"sweep"}, {"keys", "list"}, {"serve"}} {
+	for _, args := range [][]string{{"check"}, {"sweep"}, {"adopt"}, {"adopt", "--dry-run"}, {"keys", "list"}, {"serve"}} {
 		begin := time.Now()
 		out, code := command(t, dir, nil, args...)
 		if code == 0 || !strings.Contains(out, "another process") || !strings.Contains(out, "hint:") || time.Since(begin) > 15*time.Second {

@@ -34,11 +34,7 @@ func (s *Server) fileShape(slug string, f store.File) fileJSON {
 		ID: f.ID.String(), Owner: slug, Path: string(f.Path), Name: f.Path.Base(),
 		Size: f.Size, ContentType: f.ContentType, ETag: f.ETag(),
 		CreatedAt: f.CreatedAt.UTC(), UpdatedAt: f.UpdatedAt.UTC(),
-		Metadata: f.Metadata, Tags: f.Tags, URL: s.fileURL(slug, f.Path),
-	}
-	if f.SHA256 != nil {
-		sum := hex.EncodeToString(f.SHA256)
-		j.SHA256 = &sum
+		SHA256: hexSum(f.SHA256), Metadata: f.Metadata, Tags: f.Tags, URL: s.fileURL(slug, f.Path),
 	}
 	if j.Metadata == nil {
 		j.Metadata = map[string]string{}
@@ -55,6 +51,15 @@ func (s *Server) fileShapes(slug string, files []store.File) []fileJSON {
 		list[i] = s.fileShape(slug, f)
 	}
 	return list
+}
+
+// hexSum is a digest as the wire shows it: null until it is known.
+func hexSum(sum []byte) *string {
+	if sum == nil {
+		return nil
+	}
+	s := hex.EncodeToString(sum)
+	return &s
 }
 
 // fileURL is path-absolute unless a public URL is configured.
@@ -79,11 +84,11 @@ type uploadJSON struct {
 }
 
 type uploadFileJSON struct {
-	Name        string `json:"name"`
-	Size        int64  `json:"size"`
-	Offset      int64  `json:"offset"`
-	ContentType string `json:"content_type"`
-	SHA256      string `json:"sha256"`
+	Name        string  `json:"name"`
+	Size        int64   `json:"size"`
+	Offset      int64   `json:"offset"`
+	ContentType string  `json:"content_type"`
+	SHA256      *string `json:"sha256"` // null until known
 }
 
 func uploadShape(u store.Upload) uploadJSON {
@@ -94,12 +99,12 @@ func uploadShape(u store.Upload) uploadJSON {
 			size = u.Growth.Length // -1 while it is not known
 		}
 		j.Files = append(j.Files, uploadFileJSON{
-			string(p.Name), size, p.Size, p.ContentType, hex.EncodeToString(p.SHA256),
+			string(p.Name), size, p.Size, p.ContentType, hexSum(p.SHA256),
 		})
 	}
 	for _, f := range u.Files {
 		j.Files = append(j.Files, uploadFileJSON{
-			f.Path.Base(), f.Size, f.Size, f.ContentType, hex.EncodeToString(f.SHA256),
+			f.Path.Base(), f.Size, f.Size, f.ContentType, hexSum(f.SHA256),
 		})
 	}
 	return j

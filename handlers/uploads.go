@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"encoding/hex"
 	"io"
 
 	"github.com/gofiber/fiber/v2"
@@ -105,7 +104,7 @@ func (s *Server) serveUpload(c *fiber.Ctx, owner store.Owner, token store.Token)
 	}
 	return serve(c, content{
 		name: part.Name.Base(), kind: part.ContentType, sniffed: part.Sniffed, size: part.Size, sha256: part.SHA256,
-		etag: `"` + hex.EncodeToString(part.SHA256) + `"`, modified: u.CreatedAt,
+		etag: part.ETag(), modified: u.CreatedAt,
 		open: func(ctx context.Context, offset, length int64) (io.ReadCloser, error) {
 			return s.store.OpenPart(ctx, part, offset, length)
 		},

@@ -52,6 +52,8 @@ type checker struct {
 	sum   CheckSummary
 	usage map[OwnerID]Usage // as counted from the records
 	open  map[string]bool   // epochs that a start will look through
+
+	adopting bool // what has no record yet may come to one
 }
 
 func (c *checker) finding(format string, args ...any) {
@@ -88,6 +90,7 @@ func (c *checker) run(ctx context.Context) error {
 		c.each(ctx, prefixTrash, func(k, v []byte) error { return c.trash(ctx, k, v) }),
 		c.each(ctx, prefixBlob, func(k, v []byte) error { return c.holder(k, v) }),
 		c.each(ctx, prefixGarbage, c.garbage),
+		c.adoption(ctx),
 		c.each(ctx, prefixUsage, c.counter),
 		c.uncounted(),
 		c.blobs(ctx),
@@ -377,6 +380,28 @@ func (c *checker) garbage(k, v []byte) error {
 	return nil
 }
 
+// adoption tells what an adoption has still to do.
+func (c *checker) adoption(ctx context.Context) error {
+	var a adoption
+	found, err := c.read([]byte(keyAdoption), &a)
+	c.adopting = found && a.Done.IsZero()
+	undigested := 0
+	err = errors.Join(err,
+		c.each(ctx, prefixUndigested, func(_, _ []byte) error {
+			undigested++
+			return nil
+		}),
+		c.each(ctx, prefixLeftover, func(k, _ []byte) error {
+			c.waiting("%s is adopted under another name; the next adoption removes it.", k[len(prefixLeftover):])
+			return nil
+		}),
+	)
+	if undigested > 0 {
+		c.waiting("The SHA-256 of %d adopted contents is not known yet; the service computes it while it runs.", undigested)
+	}
+	return err
+}
+
 func (c *checker) counter(k, v []byte) error {
 	var u Usage
 	if err := decode(v, &u); err != nil {
@@ -442,7 +467,15 @@ func (c *checker) visibleTree() error {
 			c.waiting("The visible tree still shows %s/%s; the next start removes it.", slug, path)
 			return nil
 		}
-		c.finding("%s/%s has no record: somebody put it there.", slug, path)
+		leftover, err := c.Get(leftoverKey(slug + "/" + path))
+		switch {
+		case err != nil || leftover != nil:
+			return err
+		case c.adopting:
+			c.waiting("%s/%s is not adopted yet; the next start goes on.", slug, path)
+		default:
+			c.finding("%s/%s has no record: somebody put it there (adopt takes files over).", slug, path)
+		}
 		return nil
 	})
 }

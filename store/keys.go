@@ -13,6 +13,7 @@ import (
 // can never reach another. Package auth has the prefix "a/" to itself.
 //
 //	m/format                              layout version
+//	m/adoption                            whether the earlier service's files are adopted
 //	o/<owner>                             Owner
 //	l/<slug, lower case>                  owner id
 //	q/<owner>                             Usage
@@ -27,26 +28,31 @@ import (
 //	g/<blob>                              garbage
 //	e/<epoch>                             open epoch
 //	x/<shard><minute><kind><owner> 0 <id> expiry: a hint, the record decides
+//	h/<blob>                              undigested: its SHA-256 is to be computed
+//	d/<name below the upload folder>      leftover: a name that adoption has to remove
 //	w/<id>                                preview of a sweep
 //	r/<inverted time>                     report of a sweep
 const (
-	keyFormat     = "m/format"
-	prefixOwner   = "o/"
-	prefixSlug    = "l/"
-	prefixUsage   = "q/"
-	prefixUpload  = "u/"
-	prefixNewUp   = "n/"
-	prefixFile    = "f/"
-	prefixFileID  = "i/"
-	prefixNewFile = "c/"
-	prefixTrash   = "z/"
-	prefixMark    = "v/"
-	prefixBlob    = "b/"
-	prefixGarbage = "g/"
-	prefixEpoch   = "e/"
-	prefixExpiry  = "x/"
-	prefixPreview = "w/"
-	prefixReport  = "r/"
+	keyFormat        = "m/format"
+	keyAdoption      = "m/adoption"
+	prefixOwner      = "o/"
+	prefixSlug       = "l/"
+	prefixUsage      = "q/"
+	prefixUpload     = "u/"
+	prefixNewUp      = "n/"
+	prefixFile       = "f/"
+	prefixFileID     = "i/"
+	prefixNewFile    = "c/"
+	prefixTrash      = "z/"
+	prefixMark       = "v/"
+	prefixBlob       = "b/"
+	prefixGarbage    = "g/"
+	prefixEpoch      = "e/"
+	prefixExpiry     = "x/"
+	prefixUndigested = "h/"
+	prefixLeftover   = "d/"
+	prefixPreview    = "w/"
+	prefixReport     = "r/"
 )
 
 // expiryShards spreads the expiry index, so that writers on a distributed
@@ -97,10 +103,12 @@ func trashKey(o OwnerID, id FileID, version uint64) []byte {
 	return owned(prefixTrash, o, id[:], binary.BigEndian.AppendUint64(nil, ^version))
 }
 
-func blobKey(r blob.Ref) []byte    { return []byte(prefixBlob + string(r)) }
-func garbageKey(r blob.Ref) []byte { return []byte(prefixGarbage + string(r)) }
-func epochKey(e string) []byte     { return []byte(prefixEpoch + e) }
-func previewKey(id string) []byte  { return []byte(prefixPreview + id) }
+func blobKey(r blob.Ref) []byte       { return []byte(prefixBlob + string(r)) }
+func garbageKey(r blob.Ref) []byte    { return []byte(prefixGarbage + string(r)) }
+func epochKey(e string) []byte        { return []byte(prefixEpoch + e) }
+func undigestedKey(r blob.Ref) []byte { return []byte(prefixUndigested + string(r)) }
+func leftoverKey(name string) []byte  { return []byte(prefixLeftover + name) }
+func previewKey(id string) []byte     { return []byte(prefixPreview + id) }
 func reportKey(at time.Time) []byte {
 	return append([]byte(prefixReport), invertedTime(at)...)
 }

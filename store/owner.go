@@ -9,8 +9,13 @@ import (
 
 // OwnerID names an account that files belong to: "local", or "github:" and
 // the numeric account id. It never changes, unlike a login, and every right
-// is decided by it.
+// is decided by it. "unclaimed:" and a login is nobody's account: it holds
+// what was adopted for a login, until Claim gives that to an account.
 type OwnerID string
+
+func unclaimedID(login string) OwnerID { return OwnerID("unclaimed:" + strings.ToLower(login)) }
+
+func (o OwnerID) unclaimed() bool { return strings.HasPrefix(string(o), "unclaimed:") }
 
 // LocalOwner is the one owner of local mode.
 const LocalOwner OwnerID = "local"
@@ -33,6 +38,11 @@ type Owner struct {
 	Slug      string    `json:"slug"`
 	Login     string    `json:"login"`
 	CreatedAt time.Time `json:"created_at"`
+
+	// Of an unclaimed owner. Pending: nobody was asked yet who has the login,
+	// and nothing was adopted. ClaimedBy: its files are on their way there.
+	Pending   bool    `json:"pending,omitempty"`
+	ClaimedBy OwnerID `json:"claimed_by,omitempty"`
 }
 
 // reservedSlugs cannot be taken as they are: "me" stands for the caller and
@@ -44,7 +54,8 @@ func slugKey(slug string) string { return strings.ToLower(slug) }
 
 // EnsureOwner returns the record of an account and makes it at first sight.
 // The slug is the login as first seen; where that is taken or reserved it is
-// "<login>~<number>". A changed login is noted, the slug stays.
+// "<login>~<number>". A changed login is noted, the slug stays. The caller has
+// just learned from GitHub that the account has the login.
 func (s *Store) EnsureOwner(ctx context.Context, id OwnerID, login string) (Owner, error) {
 	o, err := s.OwnerByID(ctx, id)
 	if err == nil && o.Login == login || err != nil && CodeOf(err) != CodeNotFound {
@@ -62,16 +73,39 @@ func (s *Store) EnsureOwner(ctx context.Context, id OwnerID, login string) (Owne
 			return t.write(ownerKey(id), o)
 		}
 		o = Owner{ID: id, Slug: login, Login: login, CreatedAt: now}
-		taken, err := t.Get(slugIndex(o.Slug))
+		before, taken, err := t.ownerBySlug(login)
 		if err != nil {
 			return err
 		}
-		if id != LocalOwner && (taken != nil || reservedSlugs[slugKey(login)]) {
-			o.Slug = login + "~" + strings.TrimPrefix(string(id), "github:")
+		switch {
+		case taken && before.Pending: // the folder of the login, not asked about yet
+			o.Slug = before.Slug
+			err = t.Delete(ownerKey(before.ID))
+		case taken || reservedSlugs[slugKey(login)] && id != LocalOwner:
+			o.Slug = numberedSlug(login, id)
 		}
-		return all(t.write(ownerKey(id), o), t.Put(slugIndex(o.Slug), []byte(id)))
+		return all(err, t.putOwner(o))
 	})
 	return o, err
+}
+
+// numberedSlug is for a login that is no slug of its own any more.
+func numberedSlug(login string, id OwnerID) string {
+	return login + "~" + strings.TrimPrefix(string(id), "github:")
+}
+
+func (t txn) putOwner(o Owner) error {
+	return all(t.write(ownerKey(o.ID), o), t.Put(slugIndex(o.Slug), []byte(o.ID)))
+}
+
+// ownerBySlug returns the owner with a slug, compared without case.
+func (t txn) ownerBySlug(slug string) (o Owner, found bool, err error) {
+	id, err := t.Get(slugIndex(slug))
+	if err != nil || id == nil {
+		return o, false, err
+	}
+	found, err = t.read(ownerKey(OwnerID(id)), &o)
+	return o, found, err
 }
 
 // OwnerByID returns an owner or CodeNotFound.
@@ -89,12 +123,12 @@ func (s *Store) OwnerByID(ctx context.Context, id OwnerID) (o Owner, err error) 
 // OwnerBySlug returns the owner with a slug, compared without case, or
 // CodeNotFound.
 func (s *Store) OwnerBySlug(ctx context.Context, slug string) (o Owner, err error) {
-	err = s.view(ctx, func(t txn) error {
-		id, err := t.Get(slugIndex(slug))
-		if err != nil || id == nil {
-			return all(err, errNoOwner)
+	err = s.view(ctx, func(t txn) (err error) {
+		var found bool
+		o, found, err = t.ownerBySlug(slug)
+		if err == nil && !found {
+			err = errNoOwner
 		}
-		_, err = t.read(ownerKey(OwnerID(id)), &o)
 		return err
 	})
 	return o, err

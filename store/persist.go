@@ -48,8 +48,8 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	now := s.now()
 
 	// How many contents there are decides how many ids are needed; both are
-	// fixed before the transaction. An upload that is ready never changes; one
-	// that becomes so meanwhile is noticed there.
+	// fixed before the transaction. The contents of an upload that is ready
+	// stay, but a digest that was not known may become so.
 	var places [][]placement
 	err = s.view(ctx, func(t txn) error {
 		places = make([][]placement, len(req.Tokens))
@@ -108,7 +108,8 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 				return Errorf(CodeConflict, "The upload %s changed meanwhile; try again.", token)
 			}
 			var became []File
-			for _, p := range places[i] {
+			for j, p := range places[i] {
+				p.part = u.Parts[j]
 				f, err := s.place(t, o, p, req.OnConflict, Condition{}, now)
 				if err != nil {
 					return err
@@ -183,6 +184,9 @@ func (e Expect) check(u Upload) error {
 	}
 	if e.Purpose != "" && e.Purpose != u.Purpose {
 		return Errorf(CodeConflict, "The upload %s was not made for this purpose.", u.Token)
+	}
+	if e.SHA256 != "" && len(u.Parts) == 1 && u.Parts[0].SHA256 == nil {
+		return Errorf(CodeConflict, "The SHA-256 of the upload %s is not known yet; try again later.", u.Token)
 	}
 	if e.SHA256 != "" && (len(u.Parts) != 1 || hex.EncodeToString(u.Parts[0].SHA256) != e.SHA256) {
 		return Errorf(CodeConflict, "The content of the upload %s is not the expected one.", u.Token)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -73,7 +72,7 @@ func newPlacement(part Part, path Path) placement {
 
 // holds reports whether the placement is of this very content.
 func (p placement) holds(part Part) bool {
-	return p.part.Blob == part.Blob && bytes.Equal(p.part.SHA256, part.SHA256)
+	return p.part.Blob == part.Blob && p.part.Name == part.Name
 }
 
 // mark says that the visible tree may differ from the records at a path. The
@@ -130,7 +129,7 @@ func (s *Store) place(t txn, o OwnerID, p placement, c OnConflict, cond Conditio
 		return File{}, takenError(p.path)
 	}
 	if taken && c == Rename {
-		if p.path, err = t.freePath(o, p.path); err != nil {
+		if p.path, err = t.roomFor(o, p.path); err != nil {
 			return File{}, err
 		}
 		taken = false
@@ -181,16 +180,27 @@ func (t txn) checkShape(o OwnerID, p Path) error {
 // maxRenames bounds the search for a free name.
 const maxRenames = 1000
 
-// freePath is the first of "name (1).ext", "name (2).ext", ... that is free.
-func (t txn) freePath(o OwnerID, p Path) (Path, error) {
-	dir, base := p.Dir(), p.Base()
-	ext := ""
-	if i := strings.LastIndexByte(base, '.'); i > 0 {
-		base, ext = base[:i], base[i:]
+// roomFor is p if nothing is there, else the first of "name (1).ext", "name
+// (2).ext", ... that is free. Where a file is in the place of one of p's
+// folders, that folder gets the other name.
+func (t txn) roomFor(o OwnerID, p Path) (Path, error) {
+	taken := p
+	for _, dir := range p.Ancestors() {
+		b, err := t.Get(fileKey(o, dir))
+		if err != nil {
+			return "", err
+		}
+		if b != nil {
+			taken = dir
+			break
+		}
 	}
-	for n := 1; n <= maxRenames; n++ {
-		suffix := fmt.Sprintf(" (%d)%s", n, ext)
-		candidate, err := Path(truncate(base, MaxSegment-len(suffix)) + suffix).Join(dir)
+	rest := p[len(taken):]
+	for n := range maxRenames + 1 {
+		candidate, err := taken.numbered(n)
+		if err == nil {
+			candidate, err = ParsePath(string(candidate + rest))
+		}
 		if err != nil {
 			return "", err
 		}
@@ -203,6 +213,20 @@ func (t txn) freePath(o OwnerID, p Path) (Path, error) {
 		}
 	}
 	return "", takenError(p)
+}
+
+// numbered is p with " (n)" before the extension of its last segment, and p
+// itself for 0.
+func (p Path) numbered(n int) (Path, error) {
+	if n == 0 {
+		return p, nil
+	}
+	base, ext := p.Base(), ""
+	if i := strings.LastIndexByte(base, '.'); i > 0 {
+		base, ext = base[:i], base[i:]
+	}
+	suffix := fmt.Sprintf(" (%d)%s", n, ext)
+	return Path(truncate(base, MaxSegment-len(suffix)) + suffix).Join(p.Dir())
 }
 
 // Target says where and how parts become files.

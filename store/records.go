@@ -213,7 +213,12 @@ func (t txn) bury(f File, now time.Time, undo time.Duration, reason string) erro
 	if undo <= 0 {
 		return t.discard(f.Blob, garbage{Size: f.Size, Owner: f.Owner, Path: f.Path, At: now, Reason: reason})
 	}
-	z := trashed{File: f, At: now, Until: now.Add(undo)}
+	return t.entomb(trashed{File: f, At: now, Until: now.Add(undo)})
+}
+
+// entomb writes a trash entry with its index entries.
+func (t txn) entomb(z trashed) error {
+	f := z.File
 	key := trashKey(f.Owner, f.ID, f.Version)
 	id := key[len(prefixTrash)+len(f.Owner)+1:]
 	return all(

@@ -93,6 +93,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.settleMarks(ctx, nil); err != nil {
 		return nil, fmt.Errorf("recover the visible tree: %w", err)
 	}
+	if err := s.finishClaims(ctx); err != nil {
+		return nil, fmt.Errorf("recover claims: %w", err)
+	}
 	go s.clearMarks()
 	return s, nil
 }
@@ -124,7 +127,14 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	case format:
 		return nil
 	case "":
-		return s.update(ctx, "", func(t txn) error { return t.Put([]byte(keyFormat), []byte(format)) })
+		// What lies in the folder of a new store is to be adopted.
+		since := s.now().UTC()
+		return s.update(ctx, "", func(t txn) error {
+			return all(
+				t.Put([]byte(keyFormat), []byte(format)),
+				t.write([]byte(keyAdoption), adoption{Since: since}),
+			)
+		})
 	}
 	return fmt.Errorf("the metadata is of format %q and this program reads %q: use the program that wrote it, or a newer one", found, format)
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/google/uuid"
@@ -74,6 +75,10 @@ type Part struct {
 	SHA256      []byte   `json:"sha256,omitempty"`
 	Blob        blob.Ref `json:"blob"`
 }
+
+// ETag is the strong entity tag of the content, in quotes (RFC 9110, 8.8.3). It
+// does not depend on the digest, which may become known later.
+func (p *Part) ETag() string { return `"` + path.Base(string(p.Blob)) + `"` }
 
 // State says how far an upload is.
 type State string

@@ -7,7 +7,9 @@ import (
 	"encoding/hex"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,6 +66,7 @@ func newWorld(t testing.TB, change ...func(*store.Options)) *world {
 	w := &world{t: t, dir: t.TempDir(), clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
 	w.open(change...)
 	t.Cleanup(w.close)
+	w.adopt(nil) // there is nothing
 	for id, login := range map[store.OwnerID]string{alice: "alice", bob: "bob"} {
 		if _, err := w.store.EnsureOwner(t.Context(), id, login); err != nil {
 			t.Fatal(err)
@@ -182,6 +185,24 @@ func (w *world) mustUpload(o store.OwnerID, contents ...string) store.Upload {
 	return u
 }
 
+// adopt runs an adoption and returns its report and what was left.
+func (w *world) adopt(resolve func(context.Context, string) (store.OwnerID, error)) (store.AdoptReport, []string) {
+	w.t.Helper()
+	root, err := os.OpenRoot(w.dir)
+	w.ok(err)
+	defer root.Close()
+	var left []string
+	a, err := w.store.BeginAdoption(w.t.Context(), store.AdoptOptions{
+		Root: root, Resolve: resolve,
+		Left: func(name, reason string) { left = append(left, name+": "+reason) },
+	})
+	w.ok(err)
+	report, err := a.Run(w.t.Context())
+	w.ok(err)
+	slices.Sort(left)
+	return report, left
+}
+
 // read returns the content of a file, or "" and the code.
 func (w *world) read(o store.OwnerID, path string) (string, store.Code) {
 	w.t.Helper()
@@ -195,7 +216,7 @@ func (w *world) read(o store.OwnerID, path string) (string, store.Code) {
 	b, err := io.ReadAll(r)
 	w.ok(err)
 	sum := sha256.Sum256(b)
-	if !bytes.Equal(sum[:], f.SHA256) {
+	if f.SHA256 != nil && !bytes.Equal(sum[:], f.SHA256) {
 		w.t.Fatalf("%s: content does not match its digest", path)
 	}
 	return string(b), ""

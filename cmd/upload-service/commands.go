@@ -89,7 +89,7 @@ submitted. Without a command it serves.`,
 	root.SetFlagErrorFunc(flagError)
 	addSettings(root.Flags())
 	root.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = true }) // "serve --help" shows them
-	root.AddCommand(serve, p.check(), p.sweep(), p.keys(), p.healthcheck(), p.version())
+	root.AddCommand(serve, p.check(), p.sweep(), p.adopt(), p.keys(), p.healthcheck(), p.version())
 	return root
 }
 
@@ -169,6 +169,42 @@ UPLOAD_CLEANUP_INTERVAL; the command is for a stopped one.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opts.DryRun, "dry-run", false, "only tell what would be removed, and why")
+	addSettings(cmd.Flags())
+	return cmd
+}
+
+func (p *program) adopt() *cobra.Command {
+	var req adoptRequest
+	cmd := &cobra.Command{
+		Use:   "adopt",
+		Short: "Take over files that have no record",
+		Long: `Take over the folder of the earlier service: <login>/<path> become files, and
+<login>/<uuid>/<name> temporary uploads with that token and 30 days to live. No
+byte is copied. The service does this itself at its first start on a folder; the
+command is for a stopped one.
+
+GitHub is asked which account has a login. What nobody is known to own stays
+unclaimed, and only admins see it, until --owner says whose it is: the number
+that https://api.github.com/users/LOGIN calls id, or local.`,
+		Example: `  upload-service adopt --dry-run
+  upload-service adopt --owner octocat=583231`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			claims, err := parseClaims(req.Owners)
+			if err != nil {
+				return hinted{err, "for example --owner octocat=583231"}
+			}
+			if err := p.load(cmd); err != nil {
+				return err
+			}
+			if req.DryRun {
+				return work(previewAdoption(cmd.Context(), p, claims))
+			}
+			return work(adopt(cmd.Context(), p, claims))
+		},
+	}
+	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "only tell what would be done, and what would be left")
+	cmd.Flags().StringArrayVar(&req.Owners, "owner", nil, "LOGIN=ID: give what is unclaimed to an account")
 	addSettings(cmd.Flags())
 	return cmd
 }

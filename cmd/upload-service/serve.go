@@ -42,6 +42,11 @@ func serve(ctx context.Context, p *program) (err error) {
 	if err := checkMode(ctx, cfg, st, log); err != nil {
 		return err
 	}
+	adoption, err := beginAdoption(ctx, p, st, au)
+	if err != nil {
+		return err
+	}
+	defer adoption.close()
 
 	// 2. The listener, so that a port that is taken is told before anything.
 	ln, err := transport.Listen(cfg.Addr, transport.TLS{Cert: cfg.TLSCert, Key: cfg.TLSKey})
@@ -53,7 +58,7 @@ func serve(ctx context.Context, p *program) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
-	// 3. The sweep, now and then.
+	// 3. The sweep, now and then, and what an earlier service has left.
 	jobs, err := schedule(ctx, cfg, st, au, log)
 	if err != nil {
 		return errors.Join(err, srv.Shutdown(ctx))
@@ -62,6 +67,8 @@ func serve(ctx context.Context, p *program) (err error) {
 	if err := greet(ctx, cfg, au, ln.Addr(), p.stdout); err != nil {
 		return errors.Join(err, srv.Shutdown(ctx), jobs.Shutdown())
 	}
+
+	adoption.start(ctx)
 
 	// 4. Until told to stop.
 	var ended error

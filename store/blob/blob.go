@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 )
@@ -115,12 +116,38 @@ type File interface {
 	Section() (f *os.File, offset, length int64)
 }
 
+// Adopter is implemented by a store that can take over files which were there
+// before it, without moving a byte: each gets one more name.
+type Adopter interface {
+	// Adopt stores files below root under refs that are new, and returns an
+	// error for each. With nil the ref is another name of the file, which
+	// survives power loss, and the file is read-only; the name it had stays.
+	// With an error nothing is visible under the ref. The caller has synced
+	// the contents and sees to it that nobody writes to them any more.
+	//
+	// ErrNotExist: under the name is not, or no longer, the file of Info.
+	// ErrNoLink: this file cannot have one more name here; Create a copy.
+	Adopt(ctx context.Context, root *os.Root, files []Existing) []error
+	// StatFile describes the file of a blob, for os.SameFile and the time of
+	// its last change. Absent: ErrNotExist.
+	StatFile(ref Ref) (fs.FileInfo, error)
+}
+
+// Existing is a file to be adopted.
+type Existing struct {
+	Ref  Ref
+	Name string      // below the root
+	Info fs.FileInfo // by which the caller knows the file
+}
+
 // Errors of a Store, to be compared with errors.Is.
 var (
 	ErrNotExist = errors.New("blob: does not exist")
 	ErrExist    = errors.New("blob: exists")
 	ErrRange    = errors.New("blob: range outside the content")
 	ErrBadRef   = errors.New("blob: malformed reference")
+	// ErrNoLink: see Adopter.
+	ErrNoLink = errors.New("blob: the file cannot be linked")
 	// ErrFull: no space or quota left on the device.
 	ErrFull = errors.New("blob: no space left")
 )

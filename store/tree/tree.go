@@ -340,20 +340,18 @@ func isAbsent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// ours reports whether an entry can go without loss. A file with several names
-// can: it is our link, or a person has it elsewhere. With one name it can only
-// be our copy, which is read-only and lies where there can be no link; if it
-// can be linked now, we would have linked it, and it is a person's.
+// ours reports whether an entry can go without loss. All that we make is
+// read-only. With several names it can go: it is our link, or a person has it
+// elsewhere. With one name it can only be our copy, which lies where there can
+// be no link; if it can be linked now, we would have linked it, and it is a
+// person's.
 func (t *Tree) ours(entry string, info fs.FileInfo) (bool, error) {
-	if !info.Mode().IsRegular() {
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o222 != 0 {
 		return false, nil
 	}
 	n, err := links(t.root, entry, info)
 	if err != nil || n > 1 {
 		return err == nil, err
-	}
-	if info.Mode().Perm()&0o222 != 0 {
-		return false, nil
 	}
 	tmp := temporary()
 	err = t.link(entry, tmp)

@@ -278,6 +278,21 @@ func TestForeignReadOnlyFile(t *testing.T) {
 	w.displaced("removed=of a person", "replaced=of a person")
 }
 
+// A file that can be written to is not ours, whatever other names it has: they
+// may be all that somebody is about to make of it.
+func TestForeignFileWithTwoNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"replaced", "removed"} {
+		w.put(name, "of a person")
+		w.ok(os.Link(w.path(name), filepath.Join(w.dir, name+" elsewhere")))
+	}
+	w.set("replaced", w.blob("ours"))
+	w.remove("removed")
+	w.shows("replaced=ours")
+	w.displaced("removed=of a person", "replaced=of a person")
+}
+
 // An editor that saves by renaming puts its own file in the place of ours.
 func TestSavedOverTheEntry(t *testing.T) {
 	both(t, func(w *world) {

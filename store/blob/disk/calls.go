@@ -32,6 +32,14 @@ const (
 	sealed  = 0o444
 )
 
+// link gives a file of another root, which the folder lies in, one more name.
+func (c calls) link(root *os.Root, from, to string) error { return root.Link(from, to) }
+
+// protect takes away everybody's right to write.
+func (c calls) protect(name string, mode os.FileMode) error {
+	return c.root.Chmod(name, mode.Perm()&^0o222)
+}
+
 func (c calls) truncate(f *os.File, size int64) error { return f.Truncate(size) }
 
 func (c calls) seal(f *os.File) error { return f.Chmod(sealed) }

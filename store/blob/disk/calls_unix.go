@@ -23,3 +23,10 @@ func free(dir string) (int64, error) {
 func isFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
+
+// cannotLink reports whether a file cannot have one more name: it lies on
+// another volume or belongs to somebody else, or has too many names.
+func cannotLink(err error) bool {
+	return errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EPERM) ||
+		errors.Is(err, unix.EMLINK) || errors.Is(err, errors.ErrUnsupported)
+}

@@ -28,3 +28,10 @@ func free(dir string) (int64, error) {
 func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
+
+// cannotLink reports whether a file cannot have one more name: it lies on
+// another volume, or the file system knows no links.
+func cannotLink(err error) bool {
+	return errors.Is(err, windows.ERROR_NOT_SAME_DEVICE) ||
+		errors.Is(err, windows.ERROR_INVALID_FUNCTION) || errors.Is(err, errors.ErrUnsupported)
+}

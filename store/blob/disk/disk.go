@@ -2,7 +2,8 @@
 //
 //	<dir>/<epoch>/<id>   read-only, the content and nothing else
 //
-// A content that comes in pieces (append.go) grows under that name, writable
+// A file that was there before (adopt.go) gets that name besides its own. A
+// content that comes in pieces (append.go) grows under that name, writable
 // for its owner alone, until it is sealed.
 //
 // A blob is written under its final name and is durable when Create returns:
@@ -277,18 +278,27 @@ var errStray = fmt.Errorf("not a regular file: %w", fs.ErrNotExist)
 
 // Stat implements blob.Store.
 func (s *Store) Stat(ctx context.Context, ref blob.Ref) (blob.Info, error) {
-	file, err := name(ref)
+	info, err := s.StatFile(ref)
 	if err != nil {
 		return blob.Info{}, err
+	}
+	return blob.Info{Ref: ref, Size: info.Size()}, nil
+}
+
+// StatFile implements blob.Adopter.
+func (s *Store) StatFile(ref blob.Ref) (fs.FileInfo, error) {
+	file, err := name(ref)
+	if err != nil {
+		return nil, err
 	}
 	info, err := s.calls.root.Lstat(file)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errStray
 	}
 	if err != nil {
-		return blob.Info{}, wrap("stat blob", ref, err)
+		return nil, wrap("stat blob", ref, err)
 	}
-	return blob.Info{Ref: ref, Size: info.Size()}, nil
+	return info, nil
 }
 
 // Open implements blob.Store. The reader implements blob.File.
