@@ -144,7 +144,7 @@ type Goal struct {
 
 // size is what counts against the quota, in bytes.
 func (u *Upload) size() (n int64) {
-	if u.State == Receiving {
+	if u.State == Receiving && u.Growth != nil {
 		return u.Growth.Reserved
 	}
 	_, n = u.stored()
