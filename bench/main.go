@@ -1,0 +1,300 @@
+// Command bench measures the real binary, mostly beside nginx's DAV module,
+// and prints ratios: absolute figures of one machine say little about another.
+//
+// Each comparison runs in interleaved rounds and reports the median of the
+// rounds' ratios. Every server starts on a fresh folder, since file systems
+// remember what was deleted. Nothing here passes or fails; docs/performance.md
+// has the figures that were seen, and what they mean.
+//
+// Usage: bench [-dir folder] [-rounds n] [part ...], where the parts are
+// put, small, get, memory, trickle, tus, records. Without one all run.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	dir := flag.String("dir", "", "folder to work in; a temporary one by default")
+	rounds := flag.Int("rounds", 5, "interleaved rounds of each comparison")
+	flag.Parse()
+	b := &bench{rounds: *rounds}
+	if err := b.run(*dir, flag.Args()); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+type bench struct {
+	dir    string
+	binary string
+	rounds int
+}
+
+// parts run in this order.
+var parts = []struct {
+	name string
+	run  func(*bench) error
+}{
+	{"put", (*bench).put},
+	{"small", (*bench).small},
+	{"get", (*bench).get},
+	{"memory", (*bench).memory},
+	{"trickle", (*bench).trickle},
+	{"tus", (*bench).tus},
+	{"records", (*bench).records},
+}
+
+func (b *bench) run(dir string, names []string) (err error) {
+	if b.dir, err = os.MkdirTemp(dir, "upload-service-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(b.dir)
+	b.binary = filepath.Join(b.dir, "upload-service")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", b.binary, "./cmd/upload-service")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	for _, p := range parts {
+		if len(names) > 0 && !slices.Contains(names, p.name) {
+			continue
+		}
+		if err := p.run(b); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+const (
+	gib = 1 << 30
+	key = "Authorization"
+)
+
+func report(what, value, target string) { fmt.Printf("%-58s %-22s %s\n", what, value, target) }
+
+// peers are what is compared: nginx, then the service.
+var peers = []func(*bench) (*process, error){
+	(*bench).nginx,
+	func(b *bench) (*process, error) { return b.service() },
+}
+
+func median(v []float64) float64 {
+	v = slices.Clone(v)
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func seconds(d time.Duration) float64 { return d.Seconds() }
+
+// put compares uploads of 1 GiB.
+func (b *bench) put() error {
+	var speed, cpu []float64
+	for round := range b.rounds {
+		var took, used [2]float64
+		for i, start := range peers {
+			p, err := start(b)
+			if err != nil {
+				return err
+			}
+			before := p.cpu()
+			began := time.Now()
+			err = p.put(fmt.Sprintf("big%d", round), gib)
+			took[i], used[i] = seconds(time.Since(began)), p.cpu()-before
+			p.stop()
+			if err != nil {
+				return err
+			}
+		}
+		speed, cpu = append(speed, took[0]/took[1]), append(cpu, used[1]/used[0])
+	}
+	report("PUT of 1 GiB, speed beside nginx", fmt.Sprintf("%.2f", median(speed)), ">= 0.45")
+	report("PUT of 1 GiB, CPU seconds beside nginx", fmt.Sprintf("%.2f", median(cpu)), "<= 3.3")
+	return nil
+}
+
+// small compares uploads of 4 KiB by 16 clients, and what the file system
+// alone takes for as many files that are synced with their folder.
+func (b *bench) small() error {
+	const n, clients = 6000, 16
+	var ratio, fsRatio []float64
+	for range b.rounds {
+		var rate [2]float64
+		for i, start := range peers {
+			p, err := start(b)
+			if err != nil {
+				return err
+			}
+			began := time.Now()
+			err = parallel(clients, n, func(c, k int) error { return p.put(fmt.Sprintf("c%d/f%d", c, k), 4096) })
+			rate[i] = n / seconds(time.Since(began))
+			p.stop()
+			if err != nil {
+				return err
+			}
+		}
+		bare, err := b.bareFiles(n, clients)
+		if err != nil {
+			return err
+		}
+		ratio, fsRatio = append(ratio, rate[1]/rate[0]), append(fsRatio, rate[1]/bare)
+	}
+	report("PUT of 4 KiB, 16 clients, rate beside nginx", fmt.Sprintf("%.2f", median(ratio)), ">= 0.25")
+	report("  beside bare create, write, fsync, fsync of the folder", fmt.Sprintf("%.2f", median(fsRatio)), "")
+	return nil
+}
+
+// bareFiles is the rate of files that are written and synced without a server.
+func (b *bench) bareFiles(n, clients int) (float64, error) {
+	dir, err := os.MkdirTemp(b.dir, "bare-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	content := make([]byte, 4096)
+	began := time.Now()
+	err = parallel(clients, n, func(c, k int) error {
+		f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%d-%d", c, k)))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if _, err := f.Write(content); err != nil {
+			return err
+		}
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		d, err := os.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return d.Sync()
+	})
+	return float64(n) / seconds(time.Since(began)), err
+}
+
+// get compares downloads of 1 GiB.
+func (b *bench) get() error {
+	var running []*process
+	for _, start := range peers {
+		p, err := start(b)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		if err := p.put("big", gib); err != nil {
+			return err
+		}
+		running = append(running, p)
+	}
+	var speed []float64
+	for range b.rounds {
+		var took [2]float64
+		for i, p := range running {
+			began := time.Now()
+			if err := p.get("big", gib); err != nil {
+				return err
+			}
+			took[i] = seconds(time.Since(began))
+		}
+		speed = append(speed, took[0]/took[1])
+	}
+	report("GET of 1 GiB, speed beside nginx", fmt.Sprintf("%.2f", median(speed)), ">= 0.6")
+	return nil
+}
+
+// memory looks at the anonymous memory of the server under large bodies.
+func (b *bench) memory() error {
+	p, err := b.service()
+	if err != nil {
+		return err
+	}
+	peak := p.watchMemory()
+	err = parallel(8, 8, func(c, _ int) error { return p.put(fmt.Sprintf("m%d", c), gib) })
+	report("8 x 1 GiB at once, peak RssAnon", fmt.Sprintf("%d MiB", peak()>>20), "<= 64 MiB")
+	p.stop()
+	if err != nil {
+		return err
+	}
+	if p, err = b.service(); err != nil {
+		return err
+	}
+	defer p.stop()
+	peak = p.watchMemory()
+	err = p.putJSON(256 << 20)
+	report("legacy JSON with 256 MiB of content, peak RssAnon", fmt.Sprintf("%d MiB", peak()>>20), "<= 64 MiB")
+	return err
+}
+
+// trickle has 1,000 connections send a byte a second while another client
+// uploads small files.
+func (b *bench) trickle() error {
+	p, err := b.service("UPLOAD_OWNER_MAX_ACTIVE=2000")
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	const n = 1000
+	run := func(name string) (float64, error) {
+		began := time.Now()
+		err := parallel(4, n, func(c, k int) error { return p.put(fmt.Sprintf("%s/c%d/f%d", name, c, k), 4096) })
+		return n / seconds(time.Since(began)), err
+	}
+	var ratios []float64
+	for round := range b.rounds {
+		before, err := run(fmt.Sprintf("before%d", round))
+		if err != nil {
+			return err
+		}
+		ctx, stop := context.WithCancel(context.Background())
+		ended, err := p.tricklers(ctx, 1000)
+		if err == nil {
+			var during float64
+			during, err = run(fmt.Sprintf("during%d", round))
+			ratios = append(ratios, before/during)
+		}
+		stop()
+		ended()
+		if err != nil {
+			return err
+		}
+	}
+	report("4 KiB uploads beside 1,000 trickling ones, time", fmt.Sprintf("%.2fx", median(ratios)), "<= 2x")
+	return nil
+}
+
+// tus compares 1 GiB in pieces of 8 MiB with one PUT.
+func (b *bench) tus() error {
+	var cpu []float64
+	for range b.rounds {
+		p, err := b.service()
+		if err != nil {
+			return err
+		}
+		before := p.cpu()
+		err = p.put("big", gib)
+		middle := p.cpu()
+		if err == nil {
+			err = p.putPieces(gib, 8<<20)
+		}
+		after := p.cpu()
+		p.stop()
+		if err != nil {
+			return err
+		}
+		cpu = append(cpu, (after-middle)/(middle-before))
+	}
+	report("1 GiB by tus in 8 MiB pieces, CPU beside one PUT", fmt.Sprintf("%.2f", median(cpu)), "<= 1.2")
+	return nil
+}
