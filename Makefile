@@ -29,7 +29,9 @@ soak: tools
 	ADOPT_FILES=100000 go test -timeout 1h -run 'TestAdoptMany' -v ./e2e
 
 bench:
-	go test -run '^$$' -bench . -benchmem ./store/... ./handlers/...
+	@scripts/tools bench
+	go run ./bench
+	go test -run "^$$" -bench "." -benchmem ./store/... ./handlers/...
 
 # Each fuzz target for a minute.
 fuzz:
