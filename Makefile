@@ -1,7 +1,7 @@
 # make run    start the service on this machine, in local mode
 # make build  build bin/upload-service
 # make test   every test, with the race detector; installs what it needs
-# make soak   the long form of the crash test, and of an adoption
+# make soak   the long forms of the crash and model tests, and of an adoption
 # make bench  the benchmarks
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -27,6 +27,7 @@ test: tools
 soak: tools
 	CRASH_ROUNDS=1000 go test -race -timeout 3h -run 'TestCrash' -v ./e2e
 	ADOPT_FILES=100000 go test -timeout 1h -run 'TestAdoptMany' -v ./e2e
+	CRASH_STATES=twice go test -timeout 3h -run TestEveryCrashState -v ./store/blob/disk
 
 bench:
 	@scripts/tools bench

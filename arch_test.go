@@ -55,9 +55,9 @@ func TestImports(t *testing.T) {
 		"upload-service/handlers":        {"cmd", "handlers"},
 		"upload-service/auth":            {"cmd", "handlers"},
 		"upload-service/views":           {"handlers"},
-		"upload-service/store/kv/bolt":   {"cmd"},
-		"upload-service/store/blob/disk": {"cmd"},
-		"upload-service/store/lock":      {"cmd"},
+		"upload-service/store/kv/bolt":   {"cmd", "bench"},
+		"upload-service/store/blob/disk": {"cmd", "bench"},
+		"upload-service/store/lock":      {"cmd", "bench"},
 		"upload-service/store/tree":      {"cmd"},
 	}
 	for _, p := range packages(t) {

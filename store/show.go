@@ -14,8 +14,9 @@ import (
 
 // The visible tree follows the records. A commit that changes what a path
 // shows writes a mark for it; then, under the path's lock, the record is read
-// again, the tree is made equal to it, and the mark is cleared with a later
-// commit. What a crash leaves undone is found at start by the marks.
+// again and the tree is made equal to it. The mark is cleared with a later
+// commit, when that is durable too; many paths share both. What a crash leaves
+// undone is found at start by the marks.
 
 // mark notes, in the transaction that changes what a path shows, that the
 // tree has to follow.
@@ -107,7 +108,8 @@ func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
 func LockKey(slug string, p Path) string { return slugKey(slug) + "/" + string(p) }
 
 // clearedMarks are marks that are settled and still recorded. They are
-// removed together a little later: a lost removal costs one look at start.
+// removed together a little later, since the tree has to be durable before: a
+// lost removal costs one look at start.
 type clearedMarks struct {
 	mu     sync.Mutex
 	stamps map[string][]byte // mark key -> stamp
@@ -129,13 +131,6 @@ func (c *clearedMarks) add(key, stamp []byte) {
 	c.stamps[string(key)] = stamp
 }
 
-// has reports whether just this mark is settled.
-func (c *clearedMarks) has(key, stamp []byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return bytes.Equal(c.stamps[string(key)], stamp)
-}
-
 func (c *clearedMarks) take() map[string][]byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,17 +150,27 @@ func (s *Store) clearMarks() {
 		case <-s.marks.stop:
 			stopping = true
 		}
-		if err := s.forgetMarks(s.marks.take()); err != nil {
+		if err := s.forgetMarks(s.background); err != nil {
 			s.log.Debug("settled marks are kept until the next sweep", "error", err)
 		}
 	}
 }
 
-// forgetMarks removes marks, but not later ones for the same paths.
-func (s *Store) forgetMarks(stamps map[string][]byte) error {
+// forgetMarks makes the tree durable and removes the marks that are settled,
+// but not later ones for the same paths.
+func (s *Store) forgetMarks(ctx context.Context) error {
+	// 1. First the marks, then the tree: it was changed before they came here.
+	stamps := s.marks.take()
+	if len(stamps) == 0 {
+		return nil
+	}
+	if err := s.tree.Sync(ctx); err != nil {
+		return fmt.Errorf("sync the visible tree: %w", err)
+	}
 	failpoint.Hit("tree: before the marks are cleared")
+	// 2. Only now nothing has to be done again after a crash.
 	for keys := range slices.Chunk(slices.Sorted(maps.Keys(stamps)), markPage) {
-		err := s.update(s.background, "", func(t txn) error {
+		err := s.update(ctx, "", func(t txn) error {
 			for _, k := range keys {
 				b, err := t.Get([]byte(k))
 				if err == nil && bytes.Equal(b, stamps[k]) {
@@ -195,6 +200,17 @@ func (s *Store) settleMarks(ctx context.Context, failed func(mark, error)) error
 			s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
 		}
 	}
+	// Where a folder became a file, the mark of the file comes before those of
+	// the entries that have to go first. By the second time they are gone.
+	blocked := false
+	err := s.settleEach(ctx, func(mark, error) { blocked = true })
+	if err == nil && blocked {
+		err = s.settleEach(ctx, failed)
+	}
+	return err
+}
+
+func (s *Store) settleEach(ctx context.Context, failed func(mark, error)) error {
 	lo, hi := []byte(prefixMark), prefixEnd([]byte(prefixMark))
 	for {
 		var page []mark

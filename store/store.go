@@ -23,8 +23,8 @@ type Limits struct {
 }
 
 // Tree shows the files of every owner under their names, for people who look
-// at the disk. It is a view of the records and never the truth. Its methods
-// are called with the lock of the path held.
+// at the disk. It is a view of the records and never the truth. Methods that
+// name a path are called with its lock held.
 type Tree interface {
 	// Set makes the entry show the blob.
 	Set(ctx context.Context, slug, path string, ref blob.Ref) error
@@ -32,6 +32,8 @@ type Tree interface {
 	Remove(ctx context.Context, slug, path string) error
 	// Matches reports whether the entry shows the blob.
 	Matches(slug, path string, ref blob.Ref) (bool, error)
+	// Sync makes durable what Set and Remove did before the call, or found done.
+	Sync(ctx context.Context) error
 	// Walk calls fn for every entry that is not a folder.
 	Walk(fn func(slug, path string, info fs.FileInfo) error) error
 }

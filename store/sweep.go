@@ -88,13 +88,16 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 		}
 	}
 	failpoint.Hit("sweep: expired")
-	// 2. The tree follows, so that it never shows a blob that is gone.
+	// 2. The tree follows, durably, so that it never shows a blob that is gone.
 	if !opts.DryRun {
 		err := s.settleMarks(ctx, func(m mark, err error) {
 			w.problem(fmt.Errorf("show %s of %s: %w", m.path, m.owner, err))
 		})
 		if err != nil {
 			return *w.report, err
+		}
+		if err := s.forgetMarks(ctx); err != nil {
+			w.problem(err)
 		}
 	}
 	failpoint.Hit("sweep: tree settled")
@@ -329,8 +332,8 @@ func (w *sweep) collectPage(ctx context.Context, page []waste) error {
 	sizes := map[blob.Ref]int64{}
 	var refs []blob.Ref
 	for _, g := range page {
-		// A path that is still marked could not be shown: its entry may be
-		// the last name of these bytes, so they stay until it can.
+		// A path that is still marked could not be shown, or not durably: its
+		// entry may be the last name of these bytes, so they stay until it can.
 		marked, err := w.s.isMarked(ctx, g.Owner, g.Path)
 		if err != nil {
 			return err
@@ -355,10 +358,9 @@ func (s *Store) isMarked(ctx context.Context, o OwnerID, p Path) (marked bool, e
 	if p == "" || s.tree == nil {
 		return false, nil
 	}
-	key := markKey(o, p)
 	err = s.view(ctx, func(t txn) error {
-		stamp, err := t.Get(key)
-		marked = stamp != nil && !s.marks.has(key, stamp)
+		stamp, err := t.Get(markKey(o, p))
+		marked = stamp != nil
 		return err
 	})
 	return marked, err

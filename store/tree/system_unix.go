@@ -34,3 +34,13 @@ func removeFolder(root *os.Root, name string) error {
 	defer parent.Close()
 	return unix.Unlinkat(int(parent.Fd()), path.Base(name), unix.AT_REMOVEDIR)
 }
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(root *os.Root, name string) error {
+	d, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

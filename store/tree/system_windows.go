@@ -31,3 +31,6 @@ func cannotLink(err error) bool {
 // removeFolder removes an empty folder. The slash makes Root look whether it
 // is one; Windows has no call below a root that does both at once.
 func removeFolder(root *os.Root, name string) error { return root.Remove(name + "/") }
+
+// syncFolder does nothing: folders cannot be synced there.
+func syncFolder(*os.Root, string) error { return nil }

@@ -5,8 +5,9 @@
 // It is a view for people: each entry is a hard link to a blob, or a read-only
 // copy where there can be no link. The records are the truth, the caller holds
 // the lock of the path, and whatever a crash leaves undone is done again from
-// the records. So nothing here is synced: that would cost every upload and
-// protect nothing.
+// the records. So Set and Remove sync nothing: that would cost every upload.
+// Sync does, for all of them together, when the caller wants to forget what
+// would have to be done again.
 //
 // Nothing of a person's is destroyed: what lies where the tree needs the place
 // and was not put there by this package is moved to
@@ -59,6 +60,9 @@ type Tree struct {
 	link   func(from, to string) error // of root; a test lets it fail
 
 	moving sync.Mutex // held while something is moved aside
+
+	mu      sync.Mutex
+	changed map[string]bool // folders to sync
 }
 
 // Open opens the tree below dir, which must exist, and removes what an earlier
@@ -80,7 +84,9 @@ func Open(dir string, source Source) (*Tree, error) {
 		root.Close()
 		return nil, fmt.Errorf("open the visible tree: %w", err)
 	}
-	return &Tree{dir: dir, root: root, source: source, link: root.Link}, nil
+	return &Tree{
+		dir: dir, root: root, source: source, link: root.Link, changed: map[string]bool{},
+	}, nil
 }
 
 // Close releases the folder.
@@ -111,6 +117,7 @@ func (t *Tree) Set(ctx context.Context, slug, name string, ref blob.Ref) error {
 	if err != nil {
 		return fmt.Errorf("show %s: %w", entry, err)
 	}
+	defer t.touch(entry)
 	for range tries {
 		err = t.set(ctx, entry, ref, from, content)
 		// A neighbor's Remove took the folders away, or somebody put a file
@@ -138,6 +145,11 @@ func (t *Tree) set(ctx context.Context, entry string, ref blob.Ref, from string,
 	present := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	if present && info.IsDir() {
+		if err := t.folderForFile(entry); err != nil {
+			return err
+		}
 	}
 	if present {
 		if same, err := t.shows(entry, info, from, content); err != nil || same {
@@ -196,6 +208,9 @@ func (t *Tree) copy(ctx context.Context, ref blob.Ref, to string, modified time.
 		return err
 	}
 	_, err = io.Copy(f, untilDone{ctx, r})
+	if err == nil {
+		err = f.Sync() // a copy is known by its size and time, not by its bytes
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -291,6 +306,20 @@ func (t *Tree) fileForFolder(name string) error {
 	return fs.ErrExist
 }
 
+// folderForFile is for a folder in the place of a file. Entries of ours in it
+// are the business of their own paths: their removal is under way. A folder
+// without any is not ours.
+func (t *Tree) folderForFile(name string) error {
+	return t.walk(name, func(slug, rest string, info fs.FileInfo) error {
+		entry := slug + "/" + rest
+		ours, err := t.ours(entry, info)
+		if err == nil && ours {
+			err = fmt.Errorf("%s still has %s and has to become a file", name, entry)
+		}
+		return err
+	})
+}
+
 // Remove removes the entry, and the folders that become empty up to the
 // owner's. A folder under the entry's name is not the entry: it stays.
 func (t *Tree) Remove(ctx context.Context, slug, name string) error {
@@ -298,6 +327,7 @@ func (t *Tree) Remove(ctx context.Context, slug, name string) error {
 	if err != nil {
 		return err
 	}
+	defer t.touch(entry)
 	if err := t.remove(entry); err != nil && !isAbsent(err) {
 		return fmt.Errorf("stop showing %s: %w", entry, err)
 	}
@@ -333,6 +363,38 @@ func (t *Tree) remove(entry string) error {
 		}
 	}
 	return nil
+}
+
+// touch notes the folders of an entry for Sync, once the change is made.
+func (t *Tree) touch(entry string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.changed["."] = true
+	for name := range folders(path.Dir(entry)) {
+		t.changed[name] = true
+	}
+}
+
+// Sync makes durable what Set and Remove did before the call, or found done.
+func (t *Tree) Sync(ctx context.Context) error {
+	t.mu.Lock()
+	names := t.changed
+	t.changed = map[string]bool{}
+	t.mu.Unlock()
+	var failed []error
+	for name := range names {
+		err := ctx.Err()
+		if err == nil {
+			err = syncFolder(t.root, name)
+		}
+		if err != nil && !isAbsent(err) { // what is absent was removed from one of the others
+			failed = append(failed, fmt.Errorf("sync folder %s of the visible tree: %w", name, err))
+			t.mu.Lock()
+			t.changed[name] = true
+			t.mu.Unlock()
+		}
+	}
+	return errors.Join(failed...)
 }
 
 // isAbsent: also below a file there is nothing.

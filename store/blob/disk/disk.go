@@ -33,6 +33,7 @@ import (
 // Store is an open folder of blobs. It implements blob.Store.
 type Store struct {
 	dir    string // absolute
+	root   *os.Root
 	calls  calls
 	shared *shared // how the epochs' folders are synced
 
@@ -59,19 +60,21 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open the folder for contents: %w", err)
 	}
 	defer parent.Close()
-	if err := (calls{parent}).syncDir("."); err != nil {
+	if err := (system{parent}).syncDir("."); err != nil {
 		return nil, fmt.Errorf("sync the folder for contents: %w", err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open the folder for contents: %w", err)
 	}
-	c := calls{root}
-	return &Store{dir: dir, calls: c, shared: newShared(c.syncDir), durable: map[string]bool{}}, nil
+	c := system{root}
+	return &Store{
+		dir: dir, root: root, calls: c, shared: newShared(c.syncDir), durable: map[string]bool{},
+	}, nil
 }
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.calls.root.Close() }
+func (s *Store) Close() error { return s.root.Close() }
 
 // name is the file of a blob, below the store's folder.
 func name(ref blob.Ref) (string, error) {
@@ -291,7 +294,7 @@ func (s *Store) StatFile(ref blob.Ref) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := s.calls.root.Lstat(file)
+	info, err := s.root.Lstat(file)
 	if err == nil && !info.Mode().IsRegular() {
 		err = errStray
 	}
@@ -307,7 +310,7 @@ func (s *Store) Open(ctx context.Context, ref blob.Ref, offset, length int64) (i
 	if err != nil {
 		return nil, err
 	}
-	f, err := s.calls.root.Open(file)
+	f, err := s.root.Open(file)
 	if err != nil {
 		return nil, wrap("open blob", ref, err)
 	}
@@ -391,7 +394,7 @@ var anyID = strings.Repeat("0", 32)
 // memory does not grow with their number, until it returns false. An absent
 // folder has none.
 func (s *Store) readDir(ctx context.Context, dir string, fn func(fs.DirEntry) (bool, error)) error {
-	d, err := s.calls.root.Open(dir)
+	d, err := s.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -101,7 +101,7 @@ func BenchmarkSyncDir(b *testing.B) {
 				b.Fatal(err)
 			}
 			defer root.Close()
-			c := calls{root}
+			c := system{root}
 			sync := c.syncDir
 			if mode == "shared" {
 				sync = newShared(c.syncDir).sync
