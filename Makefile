@@ -1,13 +1,15 @@
 # make run    start the service on this machine, in local mode
 # make build  build bin/upload-service
-# make test   every test, with the race detector; installs what it needs
+# make test   every check and test, with the race detector; installs what it needs
+# make lint   the checks of the source alone
+# make cross  build and vet for the other systems that releases are for
 # make soak   the long forms of the crash and model tests, and of an adoption
 # make bench  the benchmarks
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SOURCES := $(shell find . -name '*.go' -o -path './views/*' -o -path './static/*') go.mod go.sum
 
-.PHONY: run build test soak bench fuzz tools clean
+.PHONY: run build test lint cross soak bench fuzz tools clean
 
 run: bin/upload-service
 	@exec bin/upload-service serve
@@ -18,11 +20,30 @@ bin/upload-service: $(SOURCES)
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/upload-service
 
-test: tools
+test: tools lint cross
+	go test -race -timeout 15m ./...
+
+# The tools are a module of their own, so that their hundreds of dependencies
+# are none of the service. "go tool" builds and keeps them as go.mod pins them.
+TOOL := go tool -modfile=tools/go.mod
+
+lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt: format the files above'; exit 1; }
+	go mod tidy -diff
 	go vet ./...
 	go vet -tags failpoint ./...
-	go test -race -timeout 15m ./...
+	$(TOOL) golangci-lint run --allow-serial-runners
+	@if curl -fs --max-time 10 -o /dev/null https://vuln.go.dev/index/modules.json; then \
+		echo '$(TOOL) govulncheck ./...'; $(TOOL) govulncheck ./...; \
+	else echo 'govulncheck: not run, because its database at vuln.go.dev cannot be reached'; fi
+
+cross: $(addprefix cross/,linux/arm64 darwin/arm64 windows/amd64)
+cross/%: export GOOS = $(*D)
+cross/%: export GOARCH = $(*F)
+cross/%: export CGO_ENABLED = 0
+cross/%:
+	go build -o /dev/null ./cmd/upload-service
+	go vet ./...
 
 soak: tools
 	CRASH_ROUNDS=1000 go test -race -timeout 3h -run 'TestCrash' -v ./e2e

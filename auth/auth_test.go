@@ -67,13 +67,13 @@ func (g *gitHub) serve(w http.ResponseWriter, r *http.Request) {
 		}
 		page := g.orgs[login(token)]
 		from := 0
-		fmt.Sscan(r.URL.Query().Get("page"), &from)
+		fmt.Sscan(r.URL.Query().Get("page"), &from) //nolint:errcheck // the client sends it
 		lo := min(len(page), (from-1)*100)
 		list := []map[string]string{}
 		for _, org := range page[lo:min(len(page), lo+100)] {
 			list = append(list, map[string]string{"login": org})
 		}
-		json.NewEncoder(w).Encode(list)
+		json.NewEncoder(w).Encode(list) //nolint:errcheck // the caller tells
 	case r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/users/"):
 		name := strings.TrimPrefix(r.URL.Path, "/users/")
 		if id, secret, _ := r.BasicAuth(); id != appID || secret != appSecret {
@@ -93,7 +93,7 @@ func (g *gitHub) serve(w http.ResponseWriter, r *http.Request) {
 			Token string `json:"access_token"`
 		}
 		b, _ := io.ReadAll(r.Body)
-		json.Unmarshal(b, &req)
+		json.Unmarshal(b, &req) //nolint:errcheck // then no token is in it
 		name := login(req.Token)
 		if strings.Contains(req.Token, "other-") || !strings.HasPrefix(req.Token, "gho_") || g.ids[name] == 0 {
 			w.WriteHeader(http.StatusNotFound)
@@ -249,7 +249,10 @@ func TestGitHubInTrouble(t *testing.T) {
 		"too many":   func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(429); return true },
 		"rubbish":    func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "<html>"); return true },
 		"no account": func(w http.ResponseWriter, _ *http.Request) bool { fmt.Fprint(w, "{}"); return true },
-		"endless":    func(w http.ResponseWriter, _ *http.Request) bool { io.CopyN(w, endless{}, 8<<20); return true },
+		"endless": func(w http.ResponseWriter, _ *http.Request) bool {
+			io.CopyN(w, endless{}, 8<<20) //nolint:errcheck // the client ends it
+			return true
+		},
 		"redirect": func(w http.ResponseWriter, r *http.Request) bool {
 			http.Redirect(w, r, "http://127.0.0.1:1/steal", http.StatusFound)
 			return true

@@ -73,7 +73,7 @@ func (s *seeded) upload(n int, name func(i int) string) (store.Upload, error) {
 	if err != nil {
 		return store.Upload{}, err
 	}
-	defer in.Close(ctx) //nolint:errcheck // the folder is removed with what is left
+	defer in.Close(ctx)
 	for i := range n {
 		path, err := store.ParsePath(name(i))
 		if err != nil {

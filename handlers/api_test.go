@@ -207,7 +207,7 @@ func TestMultipart(t *testing.T) {
 	fmt.Fprint(m2(m.CreateFormField("purpose")), "avatar")                                  // read
 	fmt.Fprint(m2(m.CreateFormFile("b", `C:\dir\y.txt`)), strings.Repeat("second", 10_000)) // a path of Windows
 	fmt.Fprint(m2(m.CreateFormFile("c", "")), "")                                           // an empty control
-	m.Close()                                                                               //nolint:errcheck // to memory
+	m.Close()
 	b.WriteString("an epilogue that is part of the body")
 
 	a := w.want(201, "alice", "POST", "/api/v1/uploads", &b, "Content-Type", "multipart/form-data; boundary=xyz")

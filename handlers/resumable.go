@@ -312,8 +312,8 @@ func (s *Server) interim(c *fiber.Ctx, r resumable, fields ...string) {
 	for i := 0; i < len(fields); i += 2 {
 		head += fields[i] + ": " + fields[i+1] + "\r\n"
 	}
-	// It is only a hint: a connection that is broken shows when the body is read.
-	io.WriteString(c.Context().Conn(), head+"\r\n") //nolint:errcheck
+	//nolint:errcheck // only a hint: a connection that is broken shows when the body is read
+	io.WriteString(c.Context().Conn(), head+"\r\n")
 }
 
 // dispositionName is the file name that Content-Disposition gives, "" if none.

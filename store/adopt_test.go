@@ -15,10 +15,9 @@ import (
 	"upload-service/store"
 )
 
-const (
-	unclaimedCarol store.OwnerID = "unclaimed:carol"
-	token                        = "6f1c2d9e-0b7a-4c55-9d2e-1f3a5b7c9d0e"
-)
+const unclaimedCarol store.OwnerID = "unclaimed:carol"
+
+const token = "6f1c2d9e-0b7a-4c55-9d2e-1f3a5b7c9d0e"
 
 // old writes a file as the earlier service did.
 func (w *world) old(name, content string) {

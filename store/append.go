@@ -505,7 +505,7 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 		a.sum512.Write(b)
 	}
 	if a.p.Check != nil {
-		a.p.Check.Write(b)
+		a.p.Check.Write(b) //nolint:errcheck // a hash never fails
 	}
 	a.unwritten -= int64(len(b))
 	a.t.s.unclaim(int64(len(b)))

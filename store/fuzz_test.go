@@ -90,17 +90,16 @@ func FuzzRecord(f *testing.F) {
 		put(value)
 		defer put(good)
 		ctx := t.Context()
-		// Errors are fine; what must not happen is a panic.
-		w.store.GetFile(ctx, alice, "a")                                                   //nolint:errcheck
-		w.store.ListFiles(ctx, alice, store.Query{Limit: 10})                              //nolint:errcheck
-		w.store.GetUpload(ctx, alice, u.Token)                                             //nolint:errcheck
-		w.store.ListUploads(ctx, alice, 10, "")                                            //nolint:errcheck
-		w.store.OwnerByID(ctx, alice)                                                      //nolint:errcheck
-		w.store.UsageOf(ctx, alice)                                                        //nolint:errcheck
-		w.store.Sweep(ctx, store.SweepOptions{DryRun: true})                               //nolint:errcheck
-		store.Check(ctx, w.opts, store.CheckOptions{Content: true}, func(bool, string) {}) //nolint:errcheck
+		w.store.GetFile(ctx, alice, "a")                                                   //nolint:errcheck // an error is fine, a panic is not
+		w.store.ListFiles(ctx, alice, store.Query{Limit: 10})                              //nolint:errcheck // an error is fine, a panic is not
+		w.store.GetUpload(ctx, alice, u.Token)                                             //nolint:errcheck // an error is fine, a panic is not
+		w.store.ListUploads(ctx, alice, 10, "")                                            //nolint:errcheck // an error is fine, a panic is not
+		w.store.OwnerByID(ctx, alice)                                                      //nolint:errcheck // an error is fine, a panic is not
+		w.store.UsageOf(ctx, alice)                                                        //nolint:errcheck // an error is fine, a panic is not
+		w.store.Sweep(ctx, store.SweepOptions{DryRun: true})                               //nolint:errcheck // an error is fine, a panic is not
+		store.Check(ctx, w.opts, store.CheckOptions{Content: true}, func(bool, string) {}) //nolint:errcheck // an error is fine, a panic is not
 		if turn, err := w.store.TakeTurn(ctx, alice, u.Token, nil); err == nil {
-			turn.Append(ctx, bytes.NewReader(nil), store.Piece{Length: -1, Last: store.AtLength}) //nolint:errcheck
+			turn.Append(ctx, bytes.NewReader(nil), store.Piece{Length: -1, Last: store.AtLength}) //nolint:errcheck // an error is fine, a panic is not
 			turn.Release()
 		}
 	})

@@ -85,7 +85,7 @@ type mark struct {
 
 func newStamp() []byte {
 	b := make([]byte, 16)
-	rand.Read(b) //nolint:errcheck // never fails (crypto/rand, Go 1.24)
+	rand.Read(b) // never fails (crypto/rand, Go 1.24)
 	return b
 }
 

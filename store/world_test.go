@@ -143,7 +143,7 @@ func (w *world) put(o store.OwnerID, path, content string) (store.File, error) {
 	if err != nil {
 		return store.File{}, err
 	}
-	defer in.Close(ctx) //nolint:errcheck // the check at the end of a test finds what was left
+	defer in.Close(ctx)
 	if _, err := in.Add(ctx, strings.NewReader(content), store.Content{Name: w.path(path)}); err != nil {
 		return store.File{}, err
 	}
@@ -168,7 +168,7 @@ func (w *world) upload(o store.OwnerID, contents ...string) (store.Upload, error
 	if err != nil {
 		return store.Upload{}, err
 	}
-	defer in.Close(ctx) //nolint:errcheck // the check at the end of a test finds what was left
+	defer in.Close(ctx)
 	for i, content := range contents {
 		name := store.Path(rune('a' + i))
 		if _, err := in.Add(ctx, strings.NewReader(content), store.Content{Name: name}); err != nil {

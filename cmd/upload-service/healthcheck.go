@@ -40,7 +40,7 @@ func healthcheck(ctx context.Context, cfg Config, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("no answer from %s: %w", cfg.Addr, err)
 	}
-	res.Body.Close() //nolint:errcheck // only the status is of interest
+	res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", cfg.Addr, res.Status)
 	}

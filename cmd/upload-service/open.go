@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"time"
 
 	"upload-service/auth"
@@ -28,19 +30,19 @@ type parts struct {
 
 // openParts opens what lies below UPLOAD_DIR. Only one process can have it
 // open. With make, what is missing is made.
-func openParts(p *program, create bool) (*parts, error) {
+func openParts(p *program, create bool) (opened *parts, err error) {
 	dir := p.cfg.Dir
+	defer func() { err = access(dir, err) }()
 	inner := filepath.Join(dir, store.InternalDir)
 	meta := filepath.Join(inner, "meta.db")
 	if create {
 		if err := makeDir(inner); err != nil {
-			return nil, hinted{fmt.Errorf("make the upload folder: %w", err),
-				"give the user that runs the service write access to " + dir}
+			return nil, fmt.Errorf("make the upload folder: %w", err)
 		}
 		if err := writable(inner); err != nil {
 			return nil, err
 		}
-	} else if _, err := os.Stat(meta); err != nil {
+	} else if _, err := os.Stat(meta); errors.Is(err, fs.ErrNotExist) {
 		return nil, hinted{fmt.Errorf("there is no data: %w", err), "set UPLOAD_DIR to the folder that the service uses"}
 	}
 	db, err := bolt.Open(meta, bolt.Options{})
@@ -97,15 +99,30 @@ func makeDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// writable says in words what is wrong with a volume before anything fails
+// writable fails for a volume that cannot be written before anything does so
 // deep inside.
 func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".probe-")
 	if err != nil {
-		return hinted{fmt.Errorf("the upload folder is not writable: %w", err),
-			fmt.Sprintf("the service runs as user %d, group %d: chown the folder, or run the service as its owner", os.Getuid(), os.Getgid())}
+		return fmt.Errorf("the upload folder is not writable: %w", err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+// access adds what to do to an error that comes from the rights on dir. Who
+// reads it may have started a container, and then knows dir by another name.
+func access(dir string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return hinted{err, fmt.Sprintf("%s is mounted read-only: mount it writable", dir)}
+	case errors.Is(err, fs.ErrPermission):
+		uid, gid := os.Getuid(), os.Getgid()
+		return hinted{err, fmt.Sprintf("the service runs as user %d, group %d: give it the folder with "+
+			"'sudo chown -R %d:%d %s' (of a container: the folder that is mounted there), "+
+			"or run it as the owner of the folder (docker run --user UID:GID)", uid, gid, uid, gid, dir)}
+	default:
+		return err
+	}
 }
 
 func (q *parts) close() error {

@@ -168,7 +168,7 @@ func oneOf(got string, choice ...string) error {
 func checkAddr(addr string) error {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if !filepath.IsAbs(path) {
-			return errors.New("must have an absolute path after unix:")
+			return errors.New("must be unix: and an absolute path")
 		}
 		return nil
 	}

@@ -97,8 +97,8 @@ func benchServer(b *testing.B) func() net.Conn {
 	if err != nil {
 		b.Fatal(err)
 	}
-	go srv.Serve(ln)
-	b.Cleanup(func() { srv.Shutdown(b.Context()) })
+	go srv.Serve(ln)                                //nolint:errcheck // until the end
+	b.Cleanup(func() { srv.Shutdown(b.Context()) }) //nolint:errcheck // at the end
 	return func() net.Conn {
 		c, err := net.Dial("tcp", ln.Addr().String())
 		if err != nil {

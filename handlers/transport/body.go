@@ -151,7 +151,7 @@ func (b *BodyReader) finish(ctx *fasthttp.RequestCtx) {
 	if b.err == nil && b.length-b.n <= drainBytes &&
 		b.conn.SetReadDeadline(time.Now().Add(drainTime)) == nil {
 		b.limit = 0
-		io.CopyN(io.Discard, b, drainBytes+1)
+		io.CopyN(io.Discard, b, drainBytes+1) //nolint:errcheck // b.err has it
 	}
 	if b.err != io.EOF {
 		linger(ctx)

@@ -120,13 +120,13 @@ func (c *conn) readAway() {
 	defer time.AfterFunc(lingerTime, func() { socket.Close() }).Stop()
 
 	if secure, ok := c.Conn.(*tls.Conn); ok {
-		secure.CloseWrite()
+		secure.CloseWrite() //nolint:errcheck // the socket is closed in any case
 	}
 	half, ok := socket.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil || socket.SetReadDeadline(time.Time{}) != nil {
 		return
 	}
-	io.CopyN(io.Discard, socket, lingerBytes)
+	io.CopyN(io.Discard, socket, lingerBytes) //nolint:errcheck // however it ends
 }
 
 // cut closes the connection at once, whatever it does.

@@ -307,8 +307,8 @@ func TestLingeringIsBounded(t *testing.T) {
 			clients[i].send(refused)
 		}
 		for _, c := range clients {
-			io.Copy(io.Discard, c.r) // the answer, which those above the bound may lose
-			c.Write([]byte("x"))     // a closed connection answers with a reset
+			io.Copy(io.Discard, c.r) //nolint:errcheck // the answer, which those above the bound may lose
+			c.Write([]byte("x"))     //nolint:errcheck // a closed connection answers with a reset
 		}
 		open := 0
 		for _, c := range clients {

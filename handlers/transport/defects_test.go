@@ -211,7 +211,7 @@ func TestDefect07_RefusedExpectationEndsTheConnection(t *testing.T) {
 					t.Error("the answer does not say that the connection ends")
 				}
 				if late {
-					io.WriteString(c, rest) // may fail: the connection ends
+					io.WriteString(c, rest) //nolint:errcheck // may fail: the connection ends
 				}
 				c.wantEnd()
 				wantNotStored(t, w)

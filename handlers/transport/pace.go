@@ -38,7 +38,7 @@ func (p *paced) receive(on bool) {
 // interrupt ends the reading of a body, from any goroutine.
 func (p *paced) interrupt() {
 	p.stopped.Store(true)
-	p.SetReadDeadline(time.Unix(1, 0))
+	p.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // fails only when closed
 }
 
 // Read implements net.Conn.

@@ -119,7 +119,6 @@ func (s *stripe) acquire(ctx context.Context) error {
 }
 
 func (s *stripe) release() {
-	// It can only fail on a closed descriptor, and the owner alone has this one.
-	s.file.Unlock() //nolint:errcheck
+	s.file.Unlock() //nolint:errcheck // fails only when closed, and the owner alone has it
 	<-s.owner
 }

@@ -121,7 +121,7 @@ func testPanickingReader(t *testing.T, s blob.Store) {
 				t.Error("the panic of the reader was swallowed")
 			}
 		}()
-		s.Create(t.Context(), ref, io.MultiReader(strings.NewReader("some"), panicking{})) //nolint:errcheck
+		s.Create(t.Context(), ref, io.MultiReader(strings.NewReader("some"), panicking{})) //nolint:errcheck // it panics
 	}()
 	absent(t, s, ref)
 }
@@ -377,7 +377,7 @@ func newRef(epoch uint64) blob.Ref {
 
 func random(n int) []byte {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // never fails
+	rand.Read(b)
 	return b
 }
 

@@ -11,15 +11,6 @@ import (
 
 func syncFolder(d *os.File) error { return d.Sync() }
 
-// free is what an unprivileged process can still write, in bytes.
-func free(dir string) (int64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return int64(st.Bavail) * int64(st.Bsize), nil
-}
-
 func isFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

@@ -760,11 +760,8 @@ func (s *state) build(dir string) error {
 // and what it did.
 func (s *state) examine(t testing.TB, now time.Time, before, after promise) (wrong []string, did []event) {
 	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	dir, err := os.MkdirTemp(t.TempDir(), "state")
-	if err == nil {
-		err = s.build(dir)
-	}
-	if err != nil {
+	dir := t.TempDir()
+	if err := s.build(dir); err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
@@ -776,7 +773,7 @@ func (s *state) examine(t testing.TB, now time.Time, before, after promise) (wro
 	if err != nil {
 		return []string{err.Error()}, nil
 	}
-	defer v.close() //nolint:errcheck // nobody reads what it left
+	defer v.close()
 	reopen := func() {
 		if v.store, err = store.Open(ctx, v.opts); err != nil {
 			complain("open: %v", err)
