@@ -770,7 +770,7 @@ func (a *Adoption) adopt(ctx context.Context, batch []*find) error {
 
 	// 6. The tree shows what has another name now.
 	for _, m := range marks {
-		if err := s.settleMark(ctx, m.owner, m.path); err != nil && ctx.Err() == nil {
+		if err := s.settleMark(ctx, sweepWait, m.owner, m.path); err != nil && ctx.Err() == nil {
 			s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
 		}
 	}

@@ -45,7 +45,7 @@ func (s *Store) Claim(ctx context.Context, login string, to OwnerID) (report Cla
 			failpoint.Hit("claim: moved")
 			*step.count += moved
 			for _, m := range marks {
-				if err := s.settleMark(ctx, m.owner, m.path); err != nil {
+				if err := s.settleMark(ctx, sweepWait, m.owner, m.path); err != nil {
 					return report, err
 				}
 			}
@@ -210,7 +210,7 @@ func (s *Store) endClaim(ctx context.Context, from, to OwnerID) error {
 			break
 		}
 		for _, p := range page {
-			if err := s.settleMark(ctx, from, p); err != nil {
+			if err := s.settleMark(ctx, sweepWait, from, p); err != nil {
 				return err
 			}
 		}

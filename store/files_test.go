@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -163,6 +164,50 @@ func TestInvariant9(t *testing.T) {
 	w.ok(err)
 	shows("a", "three")
 	w.wantNoFindings("the tree")
+}
+
+// TestHeldLockStopsNothing holds the lock of a path from outside for ever:
+// uploads, the sweep, the end and the start go on without that path.
+func TestHeldLockStopsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Undo = 0 })
+	ctx := t.Context()
+	locks := w.opts.Locks
+	unlock, err := locks.Lock(ctx, store.LockKey("alice", "f"))
+	w.ok(err)
+	w.mustPut(alice, "f", "held")
+	w.mustPut(alice, "g", "old")
+	w.mustPut(alice, "g", "new")
+	soon := func(what string, fn func()) {
+		t.Helper()
+		began := time.Now()
+		fn()
+		if took := time.Since(began); took > 20*time.Second {
+			t.Fatalf("%s took %s", what, took)
+		}
+	}
+	soon("the sweep", func() {
+		report := w.sweep(store.SweepOptions{})
+		if report.Blobs != 1 || len(report.Errors) != 1 {
+			t.Errorf("got %+v", report)
+		}
+	})
+	soon("the end", func() {
+		last, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		w.ok(w.store.Close(last))
+	})
+	soon("the start", func() {
+		w.store, err = store.Open(context.Background(), w.opts)
+		w.ok(err)
+	})
+	w.wantFile(alice, "f", "held")
+	unlock()
+	w.sweep(store.SweepOptions{})
+	if b, err := os.ReadFile(filepath.Join(w.dir, "alice", "f")); string(b) != "held" {
+		t.Errorf("the tree shows %q, %v", b, err)
+	}
+	w.wantClean("when the lock is free")
 }
 
 // TestTreeCatchesUp holds the lock of a path from outside: the client does

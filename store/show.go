@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -27,9 +28,16 @@ func (s *Store) mark(t txn, m mark) error {
 	return t.Put(markKey(m.owner, m.path), m.stamp)
 }
 
-// showWait is how long an answer waits for the tree. A lock that an outside
-// tool holds longer delays the tree, not the client.
-const showWait = 100 * time.Millisecond
+// Other programs may hold the lock of a path. That delays the tree, and never
+// a client, a sweep, the start or the end for long: what is not shown in time
+// keeps its mark, and the next sweep tries it again.
+const (
+	showWait  = 100 * time.Millisecond // of an answer, for the tree
+	lockWait  = time.Minute            // of an update in the background, for the lock
+	sweepWait = time.Second            // of a sweep or a start, for the first lock that is held
+	stuckWait = time.Millisecond       // and for each after that
+	maxShows  = 1000                   // updates in the background at once
+)
 
 // show brings the tree up to date with marks that were just committed,
 // normally before it returns, else in the background.
@@ -37,11 +45,16 @@ func (s *Store) show(ctx context.Context, marks []mark) {
 	if s.tree == nil || len(marks) == 0 {
 		return
 	}
+	select {
+	case s.shows <- struct{}{}:
+	default:
+		return // so many wait for locks already: the sweep will do it
+	}
 	done := make(chan struct{})
 	s.tasks.Go(func() {
-		defer close(done)
+		defer func() { <-s.shows; close(done) }()
 		for _, m := range marks {
-			if err := s.settleMark(s.background, m.owner, m.path); err != nil {
+			if err := s.settleMark(s.background, lockWait, m.owner, m.path); err != nil {
 				s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
 			}
 		}
@@ -56,13 +69,19 @@ func (s *Store) show(ctx context.Context, marks []mark) {
 }
 
 // settleMark makes the tree equal to the records at one path, if it is marked.
-func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
+// It fails with errHeld if the path's lock cannot be had within wait.
+func (s *Store) settleMark(ctx context.Context, wait time.Duration, o OwnerID, p Path) error {
 	// 1. The slug never changes, so it can be read before the lock it names.
 	owner, err := s.OwnerByID(ctx, o)
 	if err != nil {
 		return err
 	}
-	unlock, err := s.locks.Lock(ctx, LockKey(owner.Slug, p))
+	patience, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	unlock, err := s.locks.Lock(patience, LockKey(owner.Slug, p))
+	if err != nil && patience.Err() != nil && ctx.Err() == nil {
+		return errHeld
+	}
 	if err != nil {
 		return fmt.Errorf("lock: %w", err)
 	}
@@ -102,6 +121,8 @@ func (s *Store) settleMark(ctx context.Context, o OwnerID, p Path) error {
 	s.marks.add(markKey(o, p), stamp)
 	return nil
 }
+
+var errHeld = errors.New("another program holds the lock of this path")
 
 // LockKey is the name under which a path is locked; tools that work on the
 // visible tree lock the same.
@@ -211,6 +232,7 @@ func (s *Store) settleMarks(ctx context.Context, failed func(mark, error)) error
 }
 
 func (s *Store) settleEach(ctx context.Context, failed func(mark, error)) error {
+	wait := sweepWait
 	lo, hi := []byte(prefixMark), prefixEnd([]byte(prefixMark))
 	for {
 		var page []mark
@@ -227,9 +249,12 @@ func (s *Store) settleEach(ctx context.Context, failed func(mark, error)) error 
 			return err
 		}
 		for _, m := range page {
-			if err := s.settleMark(ctx, m.owner, m.path); err != nil {
+			if err := s.settleMark(ctx, wait, m.owner, m.path); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
+				}
+				if errors.Is(err, errHeld) {
+					wait = stuckWait
 				}
 				failed(m, err)
 			}

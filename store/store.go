@@ -78,6 +78,7 @@ type Store struct {
 	background context.Context // ends when Close has waited long enough
 	cancel     context.CancelFunc
 	tasks      sync.WaitGroup // updates of the visible tree
+	shows      chan struct{}  // a slot for each of them
 }
 
 const format = "upload-service 1"
@@ -107,6 +108,7 @@ func newStore(o Options) *Store {
 		kv: o.KV, blobs: o.Blobs, tree: o.Tree, locks: o.Locks, limits: o.Limits,
 		ttl: o.TemporaryTTL, undo: o.Undo, now: o.Now, log: o.Log,
 	}
+	s.shows = make(chan struct{}, maxShows)
 	s.flights.byOwner = map[OwnerID]*flight{}
 	s.turns.held = map[turnKey]*holder{}
 	s.epochs.pending = map[string]int{}
@@ -141,7 +143,8 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	return fmt.Errorf("the metadata is of format %q and this program reads %q: use the program that wrote it, or a newer one", found, format)
 }
 
-// Close finishes what runs in the background. The caller has stopped all
+// Close finishes what runs in the background, and gives up waiting for the
+// visible tree when ctx is done. The caller has stopped all
 // requests before, and closes the kv and blob stores afterwards.
 func (s *Store) Close(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.cancel)
@@ -150,7 +153,7 @@ func (s *Store) Close(ctx context.Context) error {
 	close(s.marks.stop)
 	<-s.marks.done
 	s.cancel()
-	err := s.retireEpochs(ctx, true)
+	err := s.retireEpochs(context.WithoutCancel(ctx), true)
 	if errors.Is(err, kv.ErrInDoubt) {
 		return nil // said where it happened; recovery decides
 	}

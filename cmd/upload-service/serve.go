@@ -23,6 +23,10 @@ import (
 	"upload-service/store/kv"
 )
 
+// closeWait is how long the end waits for the visible tree, whose locks other
+// programs may hold. What is left is done at the next start.
+const closeWait = 5 * time.Second
+
 // serve runs the service until ctx is done, or until the metadata store can no
 // longer be trusted.
 func serve(ctx context.Context, p *program) (err error) {
@@ -37,7 +41,11 @@ func serve(ctx context.Context, p *program) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, st.Close(context.WithoutCancel(ctx))) }()
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeWait)
+		defer cancel()
+		err = errors.Join(err, st.Close(last))
+	}()
 	au := newAuth(cfg, q.kv, st)
 	if err := checkMode(ctx, cfg, st, log); err != nil {
 		return err
