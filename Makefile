@@ -48,6 +48,7 @@ cross/%:
 soak: tools
 	CRASH_ROUNDS=1000 go test -race -timeout 3h -run 'TestCrash' -v ./e2e
 	ADOPT_FILES=100000 go test -timeout 1h -run 'TestAdoptMany' -v ./e2e
+	MODEL_FOR=10m go test -race -timeout 3h -run TestModel -v ./store
 	CRASH_STATES=twice go test -timeout 3h -run TestEveryCrashState -v ./store/blob/disk
 
 bench:

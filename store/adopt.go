@@ -687,7 +687,7 @@ func (a *Adoption) copy(ctx context.Context, old *oldFile) error {
 		return err
 	}
 	if _, err = a.s.blobs.Create(ctx, ref, r); err != nil {
-		return errors.Join(translate(err), a.s.remove(ctx, ref))
+		return errors.Join(translate(err), a.s.remove(ctx, &Part{Blob: ref}))
 	}
 	old.ref, old.copied, old.noLink = ref, true, false
 	return nil
@@ -865,7 +865,7 @@ func (a *Adoption) giveUp(ctx context.Context, finds []*find) error {
 	if len(parts) == 0 {
 		return nil
 	}
-	return a.s.condemn(context.WithoutCancel(ctx), parts)
+	return a.s.discardRefused(context.WithoutCancel(ctx), parts...)
 }
 
 // commit makes the finds uploads and files; old.path becomes where a file is

@@ -723,9 +723,9 @@ func (a *appending) close() {
 	if a.fresh {
 		ctx := context.Background()
 		if a.tried {
-			err = errors.Join(err, s.condemn(ctx, []*Part{{Blob: a.ref, Size: a.offset}}))
+			err = errors.Join(err, s.discardRefused(ctx, &Part{Blob: a.ref, Size: a.offset}))
 		} else {
-			err = errors.Join(err, s.remove(ctx, a.ref))
+			err = errors.Join(err, s.remove(ctx, &Part{Blob: a.ref, Size: a.offset}))
 		}
 	}
 	if err != nil {

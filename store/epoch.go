@@ -28,6 +28,7 @@ type epochs struct {
 	issued  int
 	started time.Time
 	pending map[string]int // epoch -> blobs issued and not settled
+	left    []*Part        // of those, what nobody works on any more: for the next sweep
 }
 
 // newRef issues the id of a blob that is about to be created. The caller
@@ -181,11 +182,16 @@ func (t txn) names(r blob.Ref) (bool, error) {
 
 // condemn is for blobs whose commit failed. The request must not delete them
 // itself: on some engines a failed Update may still take effect. A
-// transaction of its own decides: what no record names becomes garbage. If
-// not even that works, the epoch stays open and recovery decides.
-func (s *Store) condemn(ctx context.Context, parts []*Part) error {
+// transaction of its own decides: what no record names becomes garbage, which
+// condemn returns. If not even that works, the next sweep tries again, and at
+// the latest recovery decides, since the epoch stays open.
+func (s *Store) condemn(ctx context.Context, parts []*Part, sweep string) (waste []blob.Ref, err error) {
+	if len(parts) == 0 {
+		return nil, nil
+	}
 	now := s.now()
-	err := s.update(ctx, "", func(t txn) error {
+	err = s.update(ctx, "", func(t txn) error {
+		waste = nil
 		for _, p := range parts {
 			named, err := t.names(p.Blob)
 			if err != nil {
@@ -194,18 +200,45 @@ func (s *Store) condemn(ctx context.Context, parts []*Part) error {
 			if named {
 				continue
 			}
-			if err := t.write(garbageKey(p.Blob), garbage{Size: p.Size, At: now, Reason: "refused"}); err != nil {
+			waste = append(waste, p.Blob)
+			g := garbage{Size: p.Size, At: now, Reason: "refused", Sweep: sweep}
+			if err := t.write(garbageKey(p.Blob), g); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		s.leave(parts)
+		return nil, err
 	}
 	failpoint.Hit("refuse: condemned")
-	refs := refsOf(parts)
-	s.settle(refs...)
-	_, err = s.reclaim(ctx, refs...)
+	s.settle(refsOf(parts)...)
+	return waste, nil
+}
+
+// discardRefused condemns parts and removes what became garbage.
+func (s *Store) discardRefused(ctx context.Context, parts ...*Part) error {
+	waste, err := s.condemn(ctx, parts, "")
+	if err != nil {
+		return err
+	}
+	_, err = s.reclaim(ctx, waste...)
 	return err
+}
+
+// leave hands unsettled parts to the next sweep.
+func (s *Store) leave(parts []*Part) {
+	s.epochs.mu.Lock()
+	defer s.epochs.mu.Unlock()
+	s.epochs.left = append(s.epochs.left, parts...)
+}
+
+// takeLeft returns what was left and forgets it.
+func (s *Store) takeLeft() []*Part {
+	s.epochs.mu.Lock()
+	defer s.epochs.mu.Unlock()
+	parts := s.epochs.left
+	s.epochs.left = nil
+	return parts
 }

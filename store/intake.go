@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"mime"
+	"slices"
 
 	"github.com/gabriel-vasile/mimetype"
 
@@ -168,7 +169,7 @@ func (in *Intake) Add(ctx context.Context, r io.Reader, c Content) (*Part, error
 	n, err := s.blobs.Create(ctx, ref, m)
 	in.written(m.last)
 	if err != nil {
-		return nil, errors.Join(translate(err), s.remove(ctx, ref))
+		return nil, errors.Join(translate(err), s.remove(ctx, &Part{Blob: ref}))
 	}
 	failpoint.Hit("intake: bytes durable")
 	p := &Part{Name: c.Name, Size: n, SHA256: m.sum.Sum(nil), Sniffed: m.sniff(), Blob: ref}
@@ -197,17 +198,18 @@ func (in *Intake) Close(ctx context.Context) error {
 	case in.committed || len(in.parts) == 0:
 		return nil
 	case in.submitted:
-		return s.condemn(ctx, in.parts)
+		return s.discardRefused(ctx, in.parts...)
 	}
 	failpoint.Hit("intake: abandoned")
-	return s.remove(ctx, refsOf(in.parts)...)
+	return s.remove(ctx, in.parts...)
 }
 
-// remove deletes blobs that no transaction has seen. One that cannot be
-// deleted is not settled: its epoch stays open, and recovery finds it.
-func (s *Store) remove(ctx context.Context, refs ...blob.Ref) error {
-	gone, err := s.blobs.Delete(context.WithoutCancel(ctx), refs...)
+// remove deletes blobs that no transaction has seen. What cannot be deleted is
+// left to the next sweep.
+func (s *Store) remove(ctx context.Context, parts ...*Part) error {
+	gone, err := s.blobs.Delete(context.WithoutCancel(ctx), refsOf(parts)...)
 	s.settle(gone...)
+	s.leave(slices.DeleteFunc(slices.Clone(parts), func(p *Part) bool { return slices.Contains(gone, p.Blob) }))
 	return err
 }
 

@@ -16,14 +16,16 @@ func TestFolderBecomesFile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	f := w.mustPut(alice, "a/b", "content")
-	unlock, err := w.opts.Locks.Lock(t.Context(), store.LockKey("alice", "a/b"), store.LockKey("alice", "a"))
+	from, upto := store.LockKey("alice", "a/b"), store.LockKey("alice", "a")
+	unlock, err := w.opts.Locks.Lock(t.Context(), from, upto)
 	w.ok(err)
 	to := store.Path("a")
 	_, err = w.store.ChangeFile(t.Context(), alice, f.ID, store.Change{Path: &to}, store.Condition{})
 	w.ok(err)
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
-	if err := w.store.Close(stopped); err != nil && !errors.Is(err, context.Canceled) { // no wait for the lock
+	err = w.store.Close(stopped) // does not wait for the lock
+	if err != nil && !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 	unlock()

@@ -88,8 +88,12 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 		}
 	}
 	failpoint.Hit("sweep: expired")
-	// 2. The tree follows, durably, so that it never shows a blob that is gone.
+	// 2. So do the bytes of failed requests that could not be removed then, and
+	// the tree follows, durably, so that it never shows a blob that is gone.
 	if !opts.DryRun {
+		if _, err := s.condemn(ctx, s.takeLeft(), w.id); err != nil {
+			w.problem(err)
+		}
 		err := s.settleMarks(ctx, func(m mark, err error) {
 			w.problem(fmt.Errorf("show %s of %s: %w", m.path, m.owner, err))
 		})

@@ -58,6 +58,7 @@ type Tree struct {
 	root   *os.Root
 	source Source
 	link   func(from, to string) error // of root; a test lets it fail
+	sync   func(folder string) error   // below root; likewise
 
 	moving sync.Mutex // held while something is moved aside
 
@@ -85,7 +86,9 @@ func Open(dir string, source Source) (*Tree, error) {
 		return nil, fmt.Errorf("open the visible tree: %w", err)
 	}
 	return &Tree{
-		dir: dir, root: root, source: source, link: root.Link, changed: map[string]bool{},
+		dir: dir, root: root, source: source, link: root.Link,
+		sync:    func(folder string) error { return syncFolder(root, folder) },
+		changed: map[string]bool{},
 	}, nil
 }
 
@@ -385,7 +388,7 @@ func (t *Tree) Sync(ctx context.Context) error {
 	for name := range names {
 		err := ctx.Err()
 		if err == nil {
-			err = syncFolder(t.root, name)
+			err = t.sync(name)
 		}
 		if err != nil && !isAbsent(err) { // what is absent was removed from one of the others
 			failed = append(failed, fmt.Errorf("sync folder %s of the visible tree: %w", name, err))

@@ -565,3 +565,56 @@ func TestCopyOfAnotherBlob(t *testing.T) {
 	w.matches("a", one, true)
 	w.displaced()
 }
+
+// TestSync: every folder in which a name may have changed is synced, once, also
+// where Set found nothing to do, and again if it failed.
+func TestSync(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var synced []string
+	failing := ""
+	tree.WatchSync(w.tree, func(folder string) error {
+		if synced = append(synced, folder); folder == failing {
+			return errors.New("input/output error")
+		}
+		return nil
+	})
+	sync := func(fails bool, want ...string) {
+		t.Helper()
+		synced = nil
+		if err := w.tree.Sync(t.Context()); (err != nil) != fails {
+			t.Errorf("sync: %v", err)
+		}
+		if slices.Sort(synced); !slices.Equal(synced, want) {
+			t.Errorf("synced %q, want %q", synced, want)
+		}
+	}
+	ref := w.blob("content")
+	w.ok(w.tree.Set(t.Context(), "alice", "a/b/f", ref))
+	failing = "alice/a"
+	sync(true, ".", "alice", "alice/a", "alice/a/b")
+	failing = ""
+	sync(false, "alice/a")
+	sync(false)
+	w.ok(w.tree.Set(t.Context(), "alice", "a/b/f", ref)) // shown by a process that did not sync it, say
+	sync(false, ".", "alice", "alice/a", "alice/a/b")
+	w.ok(w.tree.Remove(t.Context(), "alice", "a/b/f"))
+	sync(false, ".", "alice", "alice/a", "alice/a/b") // of which the last two are gone
+}
+
+// TestFolderWithOurEntries: a folder in the place of a file is not moved aside
+// while something of ours is in it.
+func TestFolderWithOurEntries(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ref := w.blob("content")
+	w.ok(w.tree.Set(t.Context(), "alice", "a/b/f", ref))
+	if err := w.tree.Set(t.Context(), "alice", "a", ref); err == nil {
+		t.Error("a folder with an entry of ours became a file")
+	}
+	w.ok(w.tree.Remove(t.Context(), "alice", "a/b/f"))
+	w.ok(w.tree.Set(t.Context(), "alice", "a", ref))
+	if _, err := os.Stat(filepath.Join(w.dir, ".upload-service", "displaced")); !os.IsNotExist(err) {
+		t.Errorf("something was moved aside: %v", err)
+	}
+}

@@ -1,0 +1,480 @@
+package store_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"upload-service/store"
+)
+
+// This file says once more, in plain maps, what the store does. The store and
+// this account of it have to give the same answers (see model_run_test.go).
+
+// account is what one owner has. It is never changed: apply returns a new one.
+type account struct {
+	files   map[store.Path]content
+	trash   []buried // oldest first
+	uploads map[store.Token]waiting
+	ids     map[int]store.FileID // of file numbers, once an answer told
+	numbers int                  // files there ever were
+}
+
+// content is a file; number stands for its id, which the store makes up.
+type content struct {
+	number  int
+	version uint64
+	size    int64
+	sum     string // hex SHA-256
+	created time.Time
+	meta    map[string]string
+	tags    []string
+}
+
+type buried struct {
+	path  store.Path
+	file  content
+	until time.Time
+}
+
+// waiting is a temporary upload, or what is remembered of it.
+type waiting struct {
+	state            store.State
+	created, expires time.Time // expires: of a tombstone, when it may be forgotten
+	names            []store.Path
+	parts            []content
+	request          string // that made it permanent
+	became           []found
+}
+
+type found struct {
+	path store.Path
+	file content
+}
+
+// request is one thing a client asks at a time.
+type request struct {
+	op       string
+	now      time.Time
+	names    []store.Path // of put and upload
+	contents []string
+	path     store.Path
+	id       store.FileID
+	token    store.Token
+	match    string // If-Match
+	persist  store.Persist
+	change   store.Change
+	query    store.Query
+}
+
+// answer is what the store says, or the model expects.
+type answer struct {
+	code     store.Code
+	failed   bool // by an injected fault: nothing happened
+	doubt    bool // by an injected fault: all of it happened, or nothing
+	err      error
+	files    []store.File
+	folders  []string
+	upload   store.Upload
+	repeated bool
+	usage    store.Usage
+}
+
+func newAccount() *account {
+	return &account{
+		files: map[store.Path]content{}, uploads: map[store.Token]waiting{}, ids: map[int]store.FileID{},
+	}
+}
+
+// key tells accounts apart; fmt sorts maps.
+func (a *account) key() string { return fmt.Sprint(*a) }
+
+func (a *account) clone() *account {
+	c := *a
+	c.files, c.uploads, c.ids = maps.Clone(a.files), maps.Clone(a.uploads), maps.Clone(a.ids)
+	c.trash = slices.Clone(a.trash)
+	return &c
+}
+
+// step returns what the account can be after the answer: none if it cannot be
+// given.
+func (a *account) step(r request, got answer) []*account {
+	next := a.clone()
+	want := next.apply(r, got.upload.Token)
+	switch {
+	case got.failed || got.doubt && want.code != "":
+		return []*account{a}
+	case got.doubt:
+		return []*account{a, next}
+	case got.code == store.CodeNotFound && a.forgotten(r):
+		return []*account{a}
+	case got.code != want.code:
+		return nil
+	case want.code != "":
+		return []*account{a}
+	}
+	if !slices.Equal(got.folders, want.folders) || got.repeated != want.repeated ||
+		got.usage != want.usage || len(got.files) != len(want.found) {
+		return nil
+	}
+	if r.query.Sort == store.Newest { // files of one instant have no order
+		newest := func(x, y store.File) int { return y.CreatedAt.Compare(x.CreatedAt) }
+		if !slices.IsSortedFunc(got.files, newest) {
+			return nil
+		}
+		byPath := func(x, y store.File) int { return strings.Compare(string(x.Path), string(y.Path)) }
+		got.files = slices.SortedFunc(slices.Values(got.files), byPath) // a copy: answers are looked at again
+	}
+	for i, w := range want.found {
+		if !next.same(w, got.files[i]) {
+			return nil
+		}
+	}
+	if u := want.waiting; u != nil {
+		g := got.upload
+		if g.State != u.state || !g.ExpiresAt.Equal(u.expires) || len(g.Parts) != len(u.parts) {
+			return nil
+		}
+		for i, p := range u.parts {
+			if g.Parts[i].Name != u.names[i] || fmt.Sprintf("%x", g.Parts[i].SHA256) != p.sum {
+				return nil
+			}
+		}
+	}
+	return []*account{next}
+}
+
+// forgotten: a sweep may have removed the tombstone of an upload that the
+// request names.
+func (a *account) forgotten(r request) bool {
+	for _, token := range append(r.persist.Tokens, r.token) {
+		if u, ok := a.uploads[token]; ok {
+			end := u.expires
+			if u.state == store.Ready {
+				end = end.Add(ttl) // a sweep made it a tombstone then, or later
+			}
+			if !r.now.Before(end) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// same compares a file of an answer, and learns its id.
+func (a *account) same(w found, got store.File) bool {
+	f := w.file
+	id, known := a.ids[f.number]
+	if !known {
+		for _, other := range a.ids {
+			if other == got.ID {
+				return false
+			}
+		}
+		a.ids[f.number] = got.ID
+		id = got.ID
+	}
+	return got.ID == id && got.Path == w.path && got.Version == f.version && got.Size == f.size &&
+		fmt.Sprintf("%x", got.SHA256) == f.sum && got.CreatedAt.Equal(f.created) &&
+		maps.Equal(got.Metadata, f.meta) && slices.Equal(got.Tags, f.tags)
+}
+
+// expected is an answer in the words of the model.
+type expected struct {
+	answer
+	found   []found
+	waiting *waiting
+}
+
+func refuse(code store.Code) expected { return expected{answer: answer{code: code}} }
+
+// apply changes a, a copy; if it refuses, the copy is thrown away. token is
+// that of a new upload, "" if the answer was lost.
+func (a *account) apply(r request, token store.Token) expected {
+	switch r.op {
+	case "put":
+		var e expected
+		for i, name := range r.names {
+			if r.match != "" && a.etag(name) != r.match {
+				return refuse(a.shapeOr(name, store.CodePrecondition))
+			}
+			f, code := a.place(name, newContent(r.contents[i], r.now), store.Replace, r.now)
+			if code != "" {
+				return refuse(code)
+			}
+			e.found = append(e.found, f)
+		}
+		return e
+	case "get":
+		f, ok := a.files[r.path]
+		if !ok {
+			return refuse(store.CodeNotFound)
+		}
+		return expected{found: []found{{r.path, f}}}
+	case "list":
+		return a.list(r.query)
+	case "usage":
+		u := answer{}
+		for _, f := range a.files {
+			u.usage.Files++
+			u.usage.FileBytes += f.size
+		}
+		return expected{answer: u}
+	case "delete":
+		if _, ok := a.files[r.path]; !ok {
+			return refuse(store.CodeNotFound)
+		}
+		if r.match != "" && a.etag(r.path) != r.match {
+			return refuse(store.CodePrecondition)
+		}
+		a.bury(r.path, r.now)
+		return expected{}
+	case "restore":
+		return a.restore(r.id, r.now)
+	case "change":
+		return a.alter(r)
+	case "upload":
+		u := waiting{state: store.Ready, created: r.now, expires: r.now.Add(ttl), names: r.names}
+		for _, c := range r.contents {
+			u.parts = append(u.parts, newContent(c, r.now))
+		}
+		if token != "" {
+			a.uploads[token] = u
+		}
+		return expected{waiting: &u}
+	case "persist":
+		return a.persist(r)
+	}
+	// look, touch and drop: of one upload
+	u, ok := a.uploads[r.token]
+	switch {
+	case !ok:
+		return refuse(store.CodeNotFound)
+	case u.over(r.now):
+		return refuse(store.CodeGone)
+	}
+	switch r.op {
+	case "touch":
+		if u.state == store.Ready {
+			until := r.now.Add(ttl)
+			if last := u.created.Add(7 * ttl); until.After(last) {
+				until = last
+			}
+			if until.After(u.expires) {
+				u.expires = until
+			}
+			a.uploads[r.token] = u
+		}
+	case "drop":
+		if u.state == store.Persisted {
+			return refuse(store.CodeConflict)
+		}
+		a.uploads[r.token] = waiting{state: store.Gone, created: u.created, expires: r.now.Add(ttl)}
+		return expected{}
+	}
+	return expected{waiting: &u}
+}
+
+func newContent(s string, now time.Time) content {
+	return content{version: 1, size: int64(len(s)), sum: sumOf(s), created: now}
+}
+
+func (u waiting) over(now time.Time) bool {
+	return u.state == store.Gone || u.state == store.Ready && !now.Before(u.expires)
+}
+
+func (a *account) etag(p store.Path) string {
+	f, ok := a.files[p]
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf(`"%s-%d"`, a.ids[f.number], f.version)
+}
+
+// misshapen: p is a folder, or lies below a file.
+func (a *account) misshapen(p store.Path) bool {
+	for other := range a.files {
+		x, y := string(other)+"/", string(p)+"/"
+		if x != y && (strings.HasPrefix(x, y) || strings.HasPrefix(y, x)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *account) shapeOr(p store.Path, code store.Code) store.Code {
+	if a.misshapen(p) {
+		return store.CodeConflict
+	}
+	return code
+}
+
+func (a *account) bury(p store.Path, now time.Time) {
+	a.trash = append(a.trash, buried{p, a.files[p], now.Add(undo)})
+	delete(a.files, p)
+}
+
+func (a *account) place(
+	p store.Path, c content, conflict store.OnConflict, now time.Time,
+) (found, store.Code) {
+	if a.misshapen(p) {
+		return found{}, store.CodeConflict
+	}
+	old, taken := a.files[p]
+	if taken && conflict == store.Rename {
+		stem, ext := string(p), ""
+		if i := strings.LastIndex(stem, "."); i > strings.LastIndex(stem, "/")+1 {
+			stem, ext = stem[:i], stem[i:]
+		}
+		for n := 1; taken; n++ {
+			p = store.Path(fmt.Sprintf("%s (%d)%s", stem, n, ext))
+			_, taken = a.files[p]
+			taken = taken || a.misshapen(p)
+		}
+	}
+	switch {
+	case taken && conflict == store.Fail:
+		return found{}, store.CodeConflict
+	case taken:
+		a.bury(p, now)
+		c.number, c.version, c.created = old.number, old.version+1, old.created
+	default:
+		a.numbers++
+		c.number = a.numbers
+	}
+	a.files[p] = c
+	return found{p, c}, ""
+}
+
+func (a *account) byID(id store.FileID) (store.Path, bool) {
+	for p, f := range a.files {
+		if known, ok := a.ids[f.number]; ok && known == id {
+			return p, true
+		}
+	}
+	return "", false
+}
+
+func (a *account) restore(id store.FileID, now time.Time) expected {
+	latest := -1
+	for i, b := range a.trash {
+		known, ok := a.ids[b.file.number]
+		if ok && known == id && (latest < 0 || b.file.version > a.trash[latest].file.version) {
+			latest = i
+		}
+	}
+	if latest < 0 || !now.Before(a.trash[latest].until) {
+		return refuse(store.CodeNotFound)
+	}
+	b := a.trash[latest]
+	a.trash = slices.Delete(a.trash, latest, latest+1)
+	f := b.file
+	f.version++
+	if p, ok := a.byID(id); ok {
+		f.version = a.files[p].version + 1
+		a.bury(p, now)
+	}
+	if _, taken := a.files[b.path]; taken || a.misshapen(b.path) {
+		return refuse(store.CodeConflict)
+	}
+	a.files[b.path] = f
+	return expected{found: []found{{b.path, f}}}
+}
+
+func (a *account) alter(r request) expected {
+	p, ok := a.byID(r.id)
+	if !ok {
+		return refuse(store.CodeNotFound)
+	}
+	if r.match != "" && a.etag(p) != r.match {
+		return refuse(store.CodePrecondition)
+	}
+	f := a.files[p]
+	delete(a.files, p)
+	f.version++
+	f.meta = maps.Clone(f.meta)
+	for k, v := range r.change.Metadata {
+		if v == nil {
+			delete(f.meta, k)
+		} else {
+			if f.meta == nil {
+				f.meta = map[string]string{}
+			}
+			f.meta[k] = *v
+		}
+	}
+	if r.change.Tags != nil {
+		f.tags = slices.Compact(slices.Sorted(slices.Values(*r.change.Tags)))
+	}
+	if r.change.Path != nil && *r.change.Path != p {
+		p = *r.change.Path
+		if _, taken := a.files[p]; taken || a.misshapen(p) {
+			return refuse(store.CodeConflict)
+		}
+	}
+	a.files[p] = f
+	return expected{found: []found{{p, f}}}
+}
+
+func (a *account) persist(r request) expected {
+	q := r.persist
+	tokens := slices.Sorted(slices.Values(q.Tokens))
+	print := fmt.Sprint(tokens, q.Folder, q.OnConflict, q.Metadata, q.Tags, q.Expect)
+	for _, token := range q.Tokens {
+		if _, ok := a.uploads[token]; !ok {
+			return refuse(store.CodeNotFound)
+		}
+	}
+	var e expected
+	for i, token := range q.Tokens {
+		u := a.uploads[token]
+		again := u.state == store.Persisted && u.request == print
+		switch {
+		case u.over(r.now):
+			return refuse(store.CodeGone)
+		case i > 0 && again != e.repeated, u.state == store.Persisted && !again:
+			return refuse(store.CodeConflict)
+		case again:
+			e.repeated = true
+			e.found = append(e.found, u.became...)
+			continue
+		case q.Expect.SHA256 != "" && (len(u.parts) != 1 || u.parts[0].sum != q.Expect.SHA256):
+			return refuse(store.CodeConflict)
+		}
+		end := waiting{state: store.Persisted, created: u.created, expires: r.now.Add(ttl), request: print}
+		for n, c := range u.parts {
+			p := u.names[n]
+			if q.Folder != "" {
+				p = store.Path(q.Folder) + "/" + p
+			}
+			c.created, c.meta, c.tags = r.now, q.Metadata, slices.Compact(slices.Sorted(slices.Values(q.Tags)))
+			f, code := a.place(p, c, q.OnConflict, r.now)
+			if code != "" {
+				return refuse(code)
+			}
+			end.became = append(end.became, f)
+		}
+		a.uploads[token] = end
+		e.found = append(e.found, end.became...)
+	}
+	return e
+}
+
+func (a *account) list(q store.Query) expected {
+	var e expected
+	for _, p := range slices.Sorted(maps.Keys(a.files)) {
+		rest, in := strings.CutPrefix(string(p), q.Prefix)
+		folder, _, deeper := strings.Cut(rest, "/")
+		switch {
+		case !in || len(q.Tags) > 0 && !slices.Contains(a.files[p].tags, q.Tags[0]):
+		case q.Delimiter && deeper:
+			e.folders = append(e.folders, q.Prefix+folder+"/")
+		default:
+			e.found = append(e.found, found{p, a.files[p]})
+		}
+	}
+	e.folders = slices.Compact(e.folders)
+	return e
+}
