@@ -19,7 +19,7 @@ const unprivileged = 65532
 // the data in "uploads", until it gives up. prepare makes the data.
 func serveAs(t *testing.T, prepare func(uploads string)) (output string, code int) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "upload-service-rights-") //nolint:usetesting // T.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "upload-service-rights-") // T.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
