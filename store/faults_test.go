@@ -191,7 +191,7 @@ func TestLeftovers(t *testing.T) {
 			if err == nil {
 				t.Fatal("the upload succeeded")
 			}
-			in.Close(ctx) //nolint:errcheck // it fails, too
+			in.Close(ctx)
 			f.set(nil)
 			if r := w.sweep(store.SweepOptions{}); r.Blobs != 1 || len(r.Errors) > 0 || w.blobCount() != 1 {
 				t.Errorf("the sweep did %+v, and %d blobs are left; want 1 and 1", r, w.blobCount())

@@ -222,7 +222,7 @@ func (m *modelWorld) sendBytes(
 	if err != nil {
 		return err
 	}
-	defer in.Close(ctx) //nolint:errcheck // the sweep has to remove what it left
+	defer in.Close(ctx)
 	for i, name := range r.names {
 		_, err := in.Add(ctx, strings.NewReader(r.contents[i]), store.Content{Name: name})
 		if err != nil {
