@@ -244,8 +244,9 @@ func TestAdoptCrash(t *testing.T) {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			crashAdoption(t, step+"#1", func(t *testing.T, dir, point string) {
-				if _, code := command(t, dir, []string{point}, "adopt", "--owner", "dave=local", "--owner", "carol=44"); code == 0 {
-					t.Errorf("%s was not reached", point)
+				out, _ := command(t, dir, []string{point}, "adopt", "--owner", "dave=local", "--owner", "carol=44")
+				if !strings.Contains(out, "failpoint: "+step+"\n") {
+					t.Errorf("%s was not reached:\n%s", point, out)
 				}
 			})
 			crashAdoption(t, step+"#2", func(t *testing.T, dir, point string) {
@@ -255,13 +256,16 @@ func TestAdoptCrash(t *testing.T) {
 				return // by command only
 			}
 			crashAdoption(t, step+"#1", func(t *testing.T, dir, point string) {
-				if s, err := tryStart(t, program, dir, point); err == nil {
+				s, err := tryStart(t, program, dir, point)
+				if err == nil {
 					select {
 					case <-s.done:
 					case <-time.After(20 * time.Second):
 						s.kill()
-						t.Errorf("%s was not reached by the server", point)
 					}
+				}
+				if !strings.Contains(s.log.String(), "failpoint: "+step+"\n") {
+					t.Errorf("%s was not reached by the server:\n%s", point, s.log)
 				}
 			})
 		})

@@ -260,6 +260,38 @@ func TestIdle(t *testing.T) {
 	if err != nil || answer.StatusCode != 201 {
 		t.Errorf("a moving upload got %v, %v", answer, err)
 	}
+
+	// A download that nobody reads does not keep its connection; one that is
+	// read slowly comes whole. It is more than fits between the two.
+	const size = 32 << 20
+	s.must(t, 201, "PUT", "/files/me/large", io.LimitReader(zeros{}, size))
+	get := "GET /files/me/large HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + s.key + "\r\n\r\n"
+	download := func() (net.Conn, *http.Response) {
+		c := s.dial(t)
+		c.(*net.TCPConn).SetReadBuffer(64 << 10) //nolint:errcheck // a TCP connection has one
+		io.WriteString(c, get)                   //nolint:errcheck // the answer tells
+		answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || answer.StatusCode != 200 {
+			t.Fatalf("a download got %v, %v", answer, err)
+		}
+		return c, answer
+	}
+	unread, _ := download()
+	eventually(t, "the server closes a stalled download", func() bool {
+		_, err := io.WriteString(unread, "\r\n") // is only refused by what is closed
+		return err != nil
+	})
+	_, slow := download()
+	n := int64(0)
+	for err = error(nil); err == nil; { // 2 s in all, as above
+		var m int64
+		m, err = io.CopyN(io.Discard, slow.Body, size/10)
+		n += m
+		<-tick.C
+	}
+	if err != io.EOF || n != size {
+		t.Errorf("a download that moves ends after %d bytes: %v", n, err)
+	}
 }
 
 // TestShutdown stops the server in the middle of an upload: it is finished,
@@ -325,8 +357,9 @@ func TestShutdownCutsOff(t *testing.T) {
 }
 
 // TestInvariant5 watches the memory of the released binary: eight uploads at
-// once, a JSON body with one large content, chunked bodies, downloads and idle
-// connections.
+// once, declared and chunked, eight downloads at once, forms and JSON with one
+// large content and with a thousand small ones, fields that are too long to be
+// kept, and idle connections.
 func TestInvariant5(t *testing.T) {
 	s := startBinary(t, plain, t.TempDir(), "UPLOAD_OWNER_QUOTA=none")
 	peak := watchMemory(t, s.cmd.Process.Pid)
@@ -362,8 +395,50 @@ func TestInvariant5(t *testing.T) {
 	wg.Wait()
 	uploads := peak.Load()
 
-	json := io.MultiReader(strings.NewReader(`[{"filename":"json","content":"`), io.LimitReader(letters{}, 256<<20), strings.NewReader(`"}]`))
+	for i := range 8 {
+		wg.Go(func() {
+			req, err := http.NewRequest("GET", fmt.Sprintf("%s/files/me/big%d", s.url, i), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+s.key)
+			res, err := client.Do(req)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			if n, err := io.Copy(io.Discard, res.Body); n != size || err != nil {
+				t.Errorf("download %d: %d bytes, %v", i, n, err)
+			}
+		})
+	}
+	wg.Wait()
+	downloads := peak.Load()
+
+	json := io.MultiReader(strings.NewReader(`[{"filename":"json","content":"`), io.LimitReader(letters{}, 128<<20), strings.NewReader(`"}]`))
 	s.must(t, 200, "PUT", "/api/upload", json)
+	form := way{kind: "form"}
+	multipart := []string{"Content-Type", form.contentType()}
+	const head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"form\"\r\n\r\n"
+	s.must(t, 303, "POST", "/upload", io.MultiReader(strings.NewReader(head), io.LimitReader(letters{}, 128<<20),
+		strings.NewReader("\r\n--b--\r\n")), multipart...)
+	var many []content
+	for i := range 1000 {
+		many = append(many, content{fmt.Sprintf("many%d", i), 8 << 10})
+	}
+	s.must(t, 303, "POST", "/upload", bytes.NewReader(form.body(many...)), multipart...)
+	s.must(t, 200, "PUT", "/api/upload", bytes.NewReader(way{kind: "json"}.body(many...)))
+	var fields strings.Builder
+	for i := range 100 {
+		const field = "--b\r\nContent-Disposition: form-data; name=\"%s%d\"\r\n\r\nvalue\r\n"
+		fmt.Fprintf(&fields, field, strings.Repeat("x", 10<<10), i)
+	}
+	a := s.must(t, 400, "POST", "/upload", strings.NewReader(fields.String()+"--b--\r\n"), multipart...)
+	if !bytes.Contains(a.body, []byte(`"code":"invalid"`)) {
+		t.Errorf("fields with long names: %s", a.body)
+	}
 	var conns []net.Conn
 	for range 500 {
 		c := s.dial(t)
@@ -373,7 +448,8 @@ func TestInvariant5(t *testing.T) {
 	for _, c := range conns {
 		c.Read(make([]byte, 1)) //nolint:errcheck // only to have been served
 	}
-	t.Logf("peak of anonymous memory: %d MiB for 8 uploads of %d MiB at once, %d MiB at the end", uploads>>20, size>>20, peak.Load()>>20)
+	t.Logf("peak of anonymous memory: %d MiB for 8 uploads of %d MiB at once, %d MiB with 8 downloads, %d MiB at the end",
+		uploads>>20, size>>20, downloads>>20, peak.Load()>>20)
 	if peak.Load() > 64<<20 {
 		t.Errorf("the server took %d MiB", peak.Load()>>20)
 	}

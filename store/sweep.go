@@ -234,8 +234,10 @@ func (w *sweep) expireUpload(t txn, d due) error {
 	if !w.included(u.Owner, u.CreatedAt) {
 		return nil
 	}
-	if u.State == Receiving && w.s.receiving(u.Owner, u.Token) {
-		return nil // what is coming in gives it a new lifetime
+	if !w.opts.DryRun && u.State == Receiving && w.s.receiving(u.Owner, u.Token) {
+		// What is coming in gives it a new lifetime. A dry run lists it: should
+		// nothing come, its preview removes it.
+		return nil
 	}
 	if u.State == Persisted || u.State == Gone {
 		if w.opts.DryRun {

@@ -86,35 +86,68 @@ func TestTouchIsCapped(t *testing.T) {
 // TestPreviewIsExact changes things between a dry run and its execution.
 func TestPreviewIsExact(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	var late func() // called once, between a request's look at the clock and its transaction
+	w := newWorld(t, func(o *store.Options) {
+		now := o.Now
+		o.Now = func() time.Time {
+			at, f := now(), late
+			if late = nil; f != nil {
+				f()
+			}
+			return at
+		}
+	})
 	ctx := t.Context()
 	w.mustUpload(alice, "abandoned")
 	used := w.mustUpload(alice, "used since")
+	held := w.begin(alice, store.Begin{Length: 10})
+	held = w.mustAppend(held, "held", store.Piece{Last: store.AtLength})
 	w.clock.advance(ttl - time.Minute)
 	later := w.mustUpload(alice, "not due in the dry run")
-	w.clock.advance(ttl/10 + time.Minute)
 	f := w.mustPut(alice, "f", "deleted after the dry run")
 
-	// What was due is still usable by nobody; bring one back by the only way
-	// there is: none. So one is removed by its owner instead.
-	dry := w.sweep(store.SweepOptions{DryRun: true})
-	if dry.Uploads != 2 {
+	// An append of one upload has begun, and a persist of another one is just
+	// in time, when both expire and the dry run looks. The append ends without
+	// a byte; the persist commits.
+	turn, err := w.store.TakeTurn(ctx, alice, held.Token, nil)
+	w.ok(err)
+	var dry store.SweepReport
+	late = func() {
+		w.clock.advance(ttl/10 + time.Minute)
+		dry = w.sweep(store.SweepOptions{DryRun: true})
+	}
+	files, _, err := w.store.PersistUploads(ctx, alice, store.Persist{Tokens: []store.Token{used.Token}})
+	w.ok(err)
+	turn.Release()
+	if dry.Uploads != 3 {
 		t.Fatalf("dry run: %+v", dry)
 	}
-	w.wantCode(w.store.DeleteUpload(ctx, alice, used.Token), store.CodeGone, "delete an expired upload")
+
 	w.ok(w.store.DeleteFile(ctx, alice, "f", store.Condition{}))
 	w.clock.advance(previewWait)
 	done := w.sweep(store.SweepOptions{Preview: dry.Preview})
-	if done.Uploads != 2 || done.Bytes != dry.Bytes {
+	var listed, removed []string
+	for _, i := range dry.Items {
+		if i.ID != string(used.Token) {
+			listed = append(listed, i.ID)
+		}
+	}
+	for _, i := range done.Items {
+		removed = append(removed, i.ID)
+	}
+	slices.Sort(listed)
+	slices.Sort(removed)
+	if !slices.Equal(removed, listed) || done.Uploads != 2 || done.Bytes != dry.Bytes-files[0].Size {
 		t.Errorf("the preview removed %+v, it said %+v", done, dry)
 	}
+	w.wantFile(alice, string(files[0].Path), "used since")
 	if _, err := w.store.GetUpload(ctx, alice, later.Token); err != nil {
 		t.Errorf("an upload that was not due is gone: %v", err)
 	}
 	if _, err := w.store.RestoreFile(ctx, alice, f.ID); err != nil {
 		t.Errorf("a file deleted after the dry run cannot be restored: %v", err)
 	}
-	_, err := w.store.Sweep(ctx, store.SweepOptions{Preview: "unknown"})
+	_, err = w.store.Sweep(ctx, store.SweepOptions{Preview: "unknown"})
 	w.wantCode(err, store.CodeGone, "an unknown preview")
 	w.clock.advance(2 * time.Hour)
 	_, err = w.store.Sweep(ctx, store.SweepOptions{Preview: dry.Preview})

@@ -2,9 +2,9 @@
 
 // Package failpoint lets a test kill the program at a chosen step. In a
 // normal build Hit does nothing and costs nothing; built with the tag
-// "failpoint", it ends the process by SIGKILL at the step that the variable
-// FAILPOINT names. The names stand in the code where the steps are; the crash
-// test refuses to run if it does not know one of them.
+// "failpoint", it says so on standard error and ends the process by SIGKILL at
+// the step that the variable FAILPOINT names. The names stand in the code where
+// the steps are; the crash test refuses to run if it does not know one of them.
 package failpoint
 
 // Hit marks a step.

@@ -27,10 +27,12 @@ func parse(s string) (string, int64) {
 }
 
 // Hit marks a step, and ends the process there if FAILPOINT says so. SIGKILL
-// leaves no deferred function and no buffer a chance.
+// leaves no deferred function and no buffer a chance. The line on standard
+// error tells a test this death from every other.
 func Hit(name string) {
 	if step != "" && name == step && count.Add(1) == nth {
-		syscall.Kill(syscall.Getpid(), syscall.SIGKILL) //nolint:errcheck // nothing would be left to tell
+		os.Stderr.WriteString("failpoint: " + name + "\n") //nolint:errcheck // a test without it fails
+		syscall.Kill(syscall.Getpid(), syscall.SIGKILL)    //nolint:errcheck // nothing would be left to tell
 		select {}
 	}
 }
