@@ -31,7 +31,7 @@ func parse(s string) (string, int64) {
 // error tells a test this death from every other.
 func Hit(name string) {
 	if step != "" && name == step && count.Add(1) == nth {
-		os.Stderr.WriteString("failpoint: " + name + "\n") //nolint:errcheck // a test without it fails
+		os.Stderr.WriteString("failpoint: " + name + "\n")
 		syscall.Kill(syscall.Getpid(), syscall.SIGKILL)    //nolint:errcheck // nothing would be left to tell
 		select {}
 	}
