@@ -32,7 +32,7 @@ func parse(s string) (string, int64) {
 func Hit(name string) {
 	if step != "" && name == step && count.Add(1) == nth {
 		os.Stderr.WriteString("failpoint: " + name + "\n")
-		syscall.Kill(syscall.Getpid(), syscall.SIGKILL)    //nolint:errcheck // nothing would be left to tell
+		syscall.Kill(syscall.Getpid(), syscall.SIGKILL) //nolint:errcheck // nothing would be left to tell
 		select {}
 	}
 }
