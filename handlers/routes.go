@@ -62,6 +62,7 @@ func (s *Server) table() []route {
 		{post, "/logout", anyone, smallBody, s.signOut, nil},
 		{get, "/static/:name", anyone, noBody, s.staticFile, nil},
 		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
+		{get, "/openapi.yaml", anyone, noBody, s.openAPI, nil},
 
 		// Requests of the earlier service.
 		{put, "/api/upload", write, bigBody, s.legacyUpload, s.checkIngest},

@@ -191,6 +191,7 @@ func (w *world) as(who, method, path string, body io.Reader, headers ...string) 
 	if err != nil {
 		w.t.Fatalf("%s %s: %v", method, path, err)
 	}
+	documented(w.t).check(w.t, req, res, b)
 	return answer{res.StatusCode, res.Header, string(b)}
 }
 
