@@ -131,7 +131,13 @@ func TestInvariant6(t *testing.T) {
 		}
 	}
 
-	// 2. Every row as everybody.
+	// 2. The document tells what the rows prove.
+	for i, r := range rows {
+		method, path, _ := strings.Cut(patterns[i], " ")
+		documented(t).wantScope(t, method, template(path), r.need)
+	}
+
+	// 3. Every row as everybody.
 	n := 0
 	for _, r := range rows {
 		for who := range w.keys {

@@ -76,7 +76,7 @@ type problemKey struct{}
 // problemTypes is where IANA registers the types of resumable uploads.
 const problemTypes = "https://iana.org/assignments/http-problem-types#"
 
-// errorDocs is where docs/api.md explains each code.
+// errorDocs is the page that explains each code (errorsPage).
 const errorDocs = "/docs/errors#"
 
 // handleError answers every error of every route, and logs it once.

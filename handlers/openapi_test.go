@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"io"
 	"mime"
@@ -18,17 +19,20 @@ import (
 	"github.com/pb33f/libopenapi-validator/config"
 	"github.com/pb33f/libopenapi-validator/errors"
 	"github.com/pb33f/libopenapi-validator/paths"
+	"github.com/pb33f/libopenapi-validator/schema_validation"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
 )
 
 // contract is openapi.yaml. Every test of this package is a replay of it: each
 // answer has to be documented, and each request that was accepted has to be
-// one that the document allows (see world.as).
+// one that the document allows (see world.as). TestMain asks that all which is
+// documented was seen.
 type contract struct {
 	model *v3.Document
-	// strict refuses header fields and members that are not documented. Of an
+	// All of them are safe for use by several goroutines. strict refuses header fields and members that are not documented. Of an
 	// answer to HEAD, head looks at the header fields only.
 	lenient, strict, head validator.Validator
+	seen                  sync.Map // "GET /path 200"
 }
 
 // everyAnswer are header fields that are documented once for all answers.
@@ -51,10 +55,14 @@ var openAPI = sync.OnceValues(func() (*contract, error) {
 	if err != nil {
 		return nil, err
 	}
+	lenient, errs := validator.NewValidator(doc)
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
 	extra := []config.Option{config.WithStrictMode(), config.WithStrictIgnoredHeadersExtra(everyAnswer...)}
 	return &contract{
 		model:   &m.Model,
-		lenient: validator.NewValidatorFromV3Model(&m.Model),
+		lenient: lenient,
 		strict:  validator.NewValidatorFromV3Model(&m.Model, extra...),
 		head:    validator.NewValidatorFromV3Model(&m.Model, append(extra, config.WithoutResponseBodyValidation())...),
 	}, nil
@@ -71,7 +79,7 @@ func documented(t testing.TB) *contract {
 
 // anyRequest may be refused with these, whatever it asks for: response
 // "default".
-var anyRequest = []int{401, 403, 408, 413, 429, 431, 500, 503, 507}
+var anyRequest = []int{401, 403, 408, 413, 423, 429, 431, 500, 503, 507}
 
 // check holds a request and its answer against the document.
 func (c *contract) check(t testing.TB, sent *http.Request, res *http.Response, body []byte) {
@@ -117,6 +125,8 @@ func (c *contract) check(t testing.TB, sent *http.Request, res *http.Response, b
 			t.Errorf("%s %s: the status %s is not documented: %s", sent.Method, path, status, body)
 			return
 		}
+	} else if sent.Method == req.Method {
+		c.seen.Store(req.Method+" "+path+" "+status, true)
 	}
 	answer := *res
 	answer.Body = io.NopCloser(bytes.NewReader(body))
@@ -166,6 +176,33 @@ func operation(item *v3.PathItem, method string) *v3.Operation {
 	return op
 }
 
+// wantScope asks that the document says which scope an operation needs: "any"
+// for a credential with any, "" for none.
+func (c *contract) wantScope(t testing.TB, method, path, scope string) {
+	t.Helper()
+	item, _ := c.model.Paths.PathItems.Get(path)
+	if item == nil || operation(item, method) == nil {
+		if method != http.MethodHead { // of a GET
+			t.Errorf("%s %s is not documented", method, path)
+		}
+		return
+	}
+	documented := ""
+	for _, requirement := range operation(item, method).Security {
+		if scopes, ok := requirement.Requirements.Get("bearer"); ok {
+			documented = strings.Join(append(scopes, "any")[:1], "")
+		}
+	}
+	for _, requirement := range operation(item, method).Security {
+		if requirement.ContainsEmptyRequirement { // a credential is welcome
+			documented = ""
+		}
+	}
+	if documented != scope {
+		t.Errorf("%s %s needs the scope %q, and the document says %q", method, path, scope, documented)
+	}
+}
+
 func explain(errs []*errors.ValidationError) string {
 	var b strings.Builder
 	for _, e := range errs {
@@ -175,6 +212,38 @@ func explain(errs []*errors.ValidationError) string {
 		}
 	}
 	return b.String()
+}
+
+// TestMain asks at the end of a whole run that every documented answer was seen.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	whole := true
+	for _, part := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
+		whole = whole && flag.Lookup(part).Value.String() == ""
+	}
+	if c, err := openAPI(); code == 0 && err == nil && whole {
+		for _, answer := range c.missing() {
+			fmt.Printf("documented and never answered: %s\n", answer)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+func (c *contract) missing() (list []string) {
+	for path, item := range c.model.Paths.PathItems.FromOldest() {
+		for method, op := range item.GetOperations().FromOldest() {
+			for status := range op.Responses.Codes.FromOldest() {
+				answer := strings.ToUpper(method) + " " + path + " " + status
+				if _, seen := c.seen.Load(answer); !seen {
+					list = append(list, answer)
+				}
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 var routeParameter = regexp.MustCompile(`:(\w+)`)
@@ -212,5 +281,47 @@ func TestDocumentedRoutes(t *testing.T) {
 		if !served[op] {
 			t.Errorf("%s is documented and not served", op)
 		}
+	}
+}
+
+// TestDocument checks the document itself: that it is OpenAPI 3.1, that its
+// examples are what they are examples of, and that it knows every code.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	c := documented(t)
+	if ok, errs := c.lenient.ValidateDocument(); !ok {
+		t.Errorf("no OpenAPI 3.1: %s", explain(errs))
+	}
+	examples := 0
+	for name, proxy := range c.model.Components.Schemas.FromOldest() {
+		schema := proxy.Schema()
+		for _, node := range schema.Examples {
+			examples++
+			var example any
+			if err := node.Decode(&example); err != nil {
+				t.Fatal(err)
+			}
+			if ok, errs := schema_validation.NewSchemaValidator().ValidateSchemaObject(schema, example); !ok {
+				t.Errorf("the example of %s is none: %s", name, explain(errs))
+			}
+		}
+	}
+	if examples < 10 {
+		t.Errorf("only %d examples", examples)
+	}
+
+	var written, known []string
+	code, _ := c.model.Components.Schemas.Get("Code")
+	for _, node := range code.Schema().Enum {
+		written = append(written, node.Value)
+	}
+	page := newWorld(t, setup{}).want(200, "anonymous", "GET", "/docs/errors", nil)
+	for _, m := range regexp.MustCompile(`<dt id="(\w+)"`).FindAllStringSubmatch(page.body, -1) {
+		known = append(known, m[1])
+	}
+	slices.Sort(written)
+	slices.Sort(known)
+	if !slices.Equal(written, known) {
+		t.Errorf("the document has the codes %v, the service %v", written, known)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // decided in one table, in package handlers.
 type Code string
 
-// Every code a client can see. docs/api.md explains each.
+// Every code a client can see. The page /docs/errors explains each.
 const (
 	CodeInvalid          Code = "invalid"               // the request makes no sense
 	CodeTruncated        Code = "truncated"             // the body ended early
