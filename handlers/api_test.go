@@ -492,7 +492,7 @@ func TestBrowser(t *testing.T) {
 		t.Error("a file name is markup")
 	}
 	a = w.want(200, "anonymous", "GET", "/", nil, in...)
-	if !strings.Contains(a.body, `href="/files/local/d/"`) || !strings.Contains(a.body, "Sign out") {
+	if !strings.Contains(a.body, `value="d/"`) || !strings.Contains(a.body, "Sign out") {
 		t.Errorf("the page does not show the folder: %s", a.body)
 	}
 	sheet := between(a.body, `rel="stylesheet" href="`, `"`)
