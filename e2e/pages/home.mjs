@@ -41,7 +41,7 @@ await run({
     await page.click('button:has-text("Keep both") >> nth=0')
     await page.waitForSelector('#toasts .toast')
     const { files } = await (await api('GET', '/api/v1/files?prefix=taken/')).json()
-    assert.deepEqual(files.map((f) => f.name).sort(), ['one.txt', 'three(1).txt', 'three.txt'])
+    assert.deepEqual(files.map((f) => f.name).sort(), ['one.txt', 'three (1).txt', 'three.txt'])
   },
 
   async 'a folder that cannot be keeps the tokens in the form'(open) {

@@ -86,10 +86,14 @@ export async function axe(page, label = page.url()) {
 export async function narrow(page) {
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 })
-    const { scroll, client } = await page.evaluate(() => ({
-      scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth,
-    }))
-    assert.ok(scroll <= client, `${page.url()} is ${scroll} px wide at ${width}`)
+    const wide = await page.evaluate(() => {
+      const { scrollWidth, clientWidth } = document.documentElement
+      if (scrollWidth <= clientWidth) return []
+      return [...document.querySelectorAll('body *')]
+        .filter((e) => e.getBoundingClientRect().right > clientWidth)
+        .map((e) => `${e.tagName}#${e.id}.${e.className.baseVal ?? e.className} ends at ${e.getBoundingClientRect().right}`)
+    })
+    assert.deepEqual(wide, [], `${page.url()} has to be scrolled sideways at ${width}`)
   }
 }
 
