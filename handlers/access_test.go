@@ -52,6 +52,7 @@ func TestInvariant6(t *testing.T) {
 		{"GET", "/logout", "", none, 200, 200, 200},
 		{"POST", "/logout", "", none, 303, 303, 303},
 		{"GET", "/static/:name", "", none, 404, 404, 404},
+		{"GET", "/docs", "", none, 200, 200, 200},
 		{"GET", "/docs/errors", "", none, 200, 200, 200},
 		{"GET", "/openapi.yaml", "", none, 200, 200, 200},
 		{"PUT", "/api/upload", `[{"filename":"l","content":"YQ=="}]`, "write", 200, 200, 200},

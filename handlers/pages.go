@@ -152,6 +152,11 @@ func (s *Server) staticFile(c *fiber.Ctx) error {
 	return c.Send(content)
 }
 
+// docsPage handles GET /docs: how a developer begins.
+func (s *Server) docsPage(c *fiber.Ctx) error {
+	return render(c, views.Docs{Shell: s.shell(c, text.Get("docs.title"), "api"), Address: s.origin(c)}.Page)
+}
+
 // errorsPage handles GET /docs/errors: what each code means.
 func (s *Server) errorsPage(c *fiber.Ctx) error {
 	v := views.Errors{Shell: s.shell(c, text.Get("common.errors.title"), "api")}

@@ -185,7 +185,7 @@ func TestPagePolicy(t *testing.T) {
 	w := newWorld(t, setup{})
 	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|javascript:|<script(?: [^>]*)?>[^<]`)
 	w.want(201, "alice", "PUT", "/files/me/d/x.txt", strings.NewReader("x"))
-	for _, path := range []string{"/", "/login", "/files/me/", "/files/me/d/", "/docs/errors", "/nothing"} {
+	for _, path := range []string{"/", "/login", "/files/me/", "/files/me/d/", "/docs", "/docs/errors", "/nothing"} {
 		for _, who := range []string{"alice", "root"} {
 			a := w.as(who, "GET", path, nil, "Accept", "text/html")
 			if found := inline.FindString(a.body); found != "" {

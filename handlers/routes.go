@@ -66,6 +66,7 @@ func (s *Server) table() []route {
 		{post, "/logout", anyone, smallBody, s.signOut, nil},
 		{post, "/theme", anyone, smallBody, s.setTheme, nil},
 		{get, "/static/:name", anyone, noBody, s.staticFile, nil},
+		{get, "/docs", anyone, noBody, s.docsPage, nil},
 		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
 		{get, "/openapi.yaml", anyone, noBody, s.openAPI, nil},
 

@@ -86,7 +86,8 @@ export async function axe(page, label = page.url()) {
 export async function narrow(page) {
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 })
-    const wide = await page.evaluate(() => {
+    const wide = await page.evaluate(async () => {
+      await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))
       const { scrollWidth, clientWidth } = document.documentElement
       if (scrollWidth <= clientWidth) return []
       return [...document.querySelectorAll('body *')]

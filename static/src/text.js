@@ -4,4 +4,4 @@ import script from '../../views/text/script.json'
 export { script }
 
 // fill puts values into the %s of a text.
-export const fill = (text, ...values) => text.replace(/%s/g, () => values.shift())
+export const fill = (pattern, ...values) => pattern.replace(/%s/g, () => values.shift())
