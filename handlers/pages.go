@@ -1,10 +1,13 @@
 package handlers
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/url"
 	"slices"
@@ -19,12 +22,32 @@ import (
 	"upload-service/views/text"
 )
 
-// render answers with a page or a fragment.
+// minCompressed is from which size on a page is compressed, in bytes: what fits
+// into one packet gains nothing.
+const minCompressed = 1400
+
+// render answers with a page or a fragment. Compression tells nobody a secret:
+// other sites cannot make a signed-in browser ask for what holds one.
 func render(c *fiber.Ctx, to func(io.Writer) error) error {
 	c.Set(fiber.HeaderContentType, "text/html; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	c.Vary("HX-Request", "HX-Boosted", "HX-History-Restore-Request")
-	return to(c.Response().BodyWriter())
+	c.Vary("HX-Request", "HX-Boosted", "HX-History-Restore-Request", fiber.HeaderAcceptEncoding)
+	var page bytes.Buffer
+	if err := to(&page); err != nil {
+		return err
+	}
+	if page.Len() < minCompressed || !takes(c, "gzip") {
+		return c.Send(page.Bytes())
+	}
+	c.Set(fiber.HeaderContentEncoding, "gzip")
+	w := gzip.NewWriter(c.Response().BodyWriter())
+	_, err := w.Write(page.Bytes())
+	return errors.Join(err, w.Close())
+}
+
+// takes reports whether the client asks for an encoding.
+func takes(c *fiber.Ctx, encoding string) bool {
+	return c.Get(fiber.HeaderAcceptEncoding) != "" && c.AcceptsEncodings(encoding) == encoding
 }
 
 // isFragment reports whether a script asks for a part of a page. A boosted
@@ -135,13 +158,10 @@ func (s *Server) staticFile(c *fiber.Ctx) error {
 		return store.Errorf(store.CodeNotFound, "There is nothing at this address.")
 	}
 	content := asset.Plain
-	takes := func(encoding string) bool {
-		return c.Get(fiber.HeaderAcceptEncoding) != "" && c.AcceptsEncodings(encoding) == encoding
-	}
-	if takes("br") {
+	if takes(c, "br") {
 		content = asset.Brotli
 		c.Set(fiber.HeaderContentEncoding, "br")
-	} else if takes("gzip") {
+	} else if takes(c, "gzip") {
 		content = asset.Gzip
 		c.Set(fiber.HeaderContentEncoding, "gzip")
 	}
