@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-7va/ViCrmo8ukR1vXszcVMh4NesvOEEKJ+UWxUU94lc=";
+        outputHash = "sha256-ZMaV8koHu3Dat7q7QL3BayCBYyei0UxfRqQN/27Cnns=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -46,6 +47,12 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/waiting", "<form>", "write", 303, 303, 303},
 		{"POST", "/waiting/<token>/discard", "", "write", 303, 404, 404},
 		{"POST", "/submit", "token=<token>&on_conflict=rename", "write", 303, 404, 404},
+		{"POST", "/actions/delete", "only=<id>", "delete", 303, 404, 404},
+		{"POST", "/actions/restore/<batch>", "", "write", 303, 404, 404},
+		{"POST", "/actions/move", "id=<id>&to=z<id>", "write", 303, 404, 404},
+		{"POST", "/actions/change", "id=<id>&name=z<id>", "write", 303, 404, 404},
+		{"GET", "/zip/alice/<path>", "", "read", 404, 404, 404},
+		{"GET", "/zip/alice/m/", "", "read", 200, 404, 200},
 		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 200, 200, 200},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
@@ -124,8 +131,8 @@ func TestInvariant6(t *testing.T) {
 	var patterns []string
 	for _, r := range rows {
 		p, _, _ := strings.Cut(r.path, "?")
-		p = strings.NewReplacer("/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
-			"<deleted>", ":id", "<key>", ":id").Replace(p)
+		p = strings.NewReplacer("/alice/m/", "/:slug/*", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
+			"<deleted>", ":id", "<key>", ":id", "<batch>", ":batch").Replace(p)
 		patterns = append(patterns, r.method+" "+p)
 	}
 	for _, route := range w.app.GetRoutes(true) {
@@ -182,7 +189,8 @@ func TestInvariant6(t *testing.T) {
 			fill = append(fill, "<scope>", "read", ":name", "unknown.css")
 			replace := strings.NewReplacer(fill...)
 			body, headers := replace.Replace(r.body), []string{"Content-Type", "application/json"}
-			if strings.HasPrefix(r.path, "/submit") || strings.HasPrefix(r.path, "/theme") {
+			if strings.HasPrefix(r.path, "/submit") || strings.HasPrefix(r.path, "/theme") ||
+				strings.HasPrefix(r.path, "/actions/") {
 				headers[1] = "application/x-www-form-urlencoded"
 			}
 			if r.body == "<form>" {
@@ -224,6 +232,7 @@ func fixture(w *world, n int, scope string) []string {
 	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture","scopes":["`+scope+`"]}`))
 	fill := []string{
 		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
+		"<batch>", deletedBatch(w, path),
 		"<token>", field(t, upload, "token"), "<tus>", strings.TrimPrefix(tus.header.Get("Location"), "/tus/"), "<key>", field(t, key, "id"),
 	}
 	if n%90 == 0 { // the limit of keys is a hundred
@@ -235,6 +244,17 @@ func fixture(w *world, n int, scope string) []string {
 		}
 	}
 	return fill
+}
+
+// deletedBatch deletes a file of alice's on the page, and returns the id in the
+// undo that the note offers.
+func deletedBatch(w *world, path string) string {
+	file := w.want(201, "alice", "PUT", "/files/alice/"+path+"-batch", strings.NewReader("gone"))
+	a := w.want(303, "alice", "POST", "/actions/delete", strings.NewReader("only="+field(w.t, file, "id")),
+		"Content-Type", "application/x-www-form-urlencoded")
+	note, err := base64.RawURLEncoding.DecodeString(between(a.header.Get("Set-Cookie"), "upload_note=", ";"))
+	w.ok(err)
+	return between(string(note), "/actions/restore/", "?")
 }
 
 func between(s, before, after string) string {

@@ -500,7 +500,7 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("style sheet: %v", css.header)
 	}
 	a = w.want(200, "anonymous", "POST", "/upload", strings.NewReader(upload), append(multi, "HX-Request", "true", "Origin", w.url)...)
-	if strings.Contains(a.body, "<html") || !strings.Contains(a.body, "<tr>") {
+	if strings.Contains(a.body, "<html") || !strings.Contains(a.body, `<tr role="row"`) {
 		t.Errorf("no fragment: %s", a.body)
 	}
 

@@ -105,6 +105,9 @@ func (s *Server) listFolder(c *fiber.Ctx, owner store.Owner, folder string) erro
 	if err != nil {
 		return err
 	}
+	if wantsHTML(c) || c.Get("HX-Request") == "true" {
+		return s.filesPage(c, owner, prefix)
+	}
 	if prefix != "" {
 		prefix += "/"
 	}
@@ -113,9 +116,6 @@ func (s *Server) listFolder(c *fiber.Ctx, owner store.Owner, folder string) erro
 	})
 	if err != nil {
 		return err
-	}
-	if wantsHTML(c) {
-		return s.folderPage(c, owner, prefix, page)
 	}
 	return c.JSON(s.pageShape(owner, page))
 }

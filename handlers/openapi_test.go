@@ -88,10 +88,16 @@ func (c *contract) check(t testing.TB, sent *http.Request, res *http.Response, b
 	// library, so those of a file's path are escaped.
 	req := sent.Clone(sent.Context())
 	req.Body = http.NoBody
-	if rest, ok := strings.CutPrefix(req.URL.EscapedPath(), "/files/"); ok {
+	top := "/files/"
+	rest, ok := strings.CutPrefix(req.URL.EscapedPath(), top)
+	if !ok {
+		top = "/zip/"
+		rest, ok = strings.CutPrefix(req.URL.EscapedPath(), top)
+	}
+	if ok {
 		slug, path, below := strings.Cut(rest, "/")
 		if below {
-			req.URL.RawPath = "/files/" + slug + "/" + strings.ReplaceAll(path, "/", "%2F")
+			req.URL.RawPath = top + slug + "/" + strings.ReplaceAll(path, "/", "%2F")
 			if path == "" {
 				req.URL.RawPath += "%2F"
 			}

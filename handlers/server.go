@@ -36,6 +36,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Limits         store.Limits   // shown by GET /api/v1/me
 	TemporaryTTL   time.Duration  // shown by GET /api/v1/me
+	Undo           time.Duration  // how long a delete can be taken back; 0 is not at all
 	Version        string
 	Assets         *static.Assets // style sheet and scripts of the pages
 	StaticURL      string         // in front of their names, no trailing slash; "" for our own /static

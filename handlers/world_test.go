@@ -111,7 +111,7 @@ func newWorld(t testing.TB, s setup) *world {
 	assets, err := static.Load()
 	w.ok(err)
 	config := handlers.Config{
-		Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test", Assets: assets,
+		Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test", Undo: time.Hour, Assets: assets,
 	}
 	if s.http != nil {
 		s.http(&config)

@@ -332,6 +332,9 @@ func (c *checker) trash(ctx context.Context, k, v []byte) error {
 	o, id, _ := splitOwned(prefixTrash, k)
 	what := fmt.Sprintf("deleted file %s of %s", z.File.Path, o)
 	c.must(expiryKey(z.Until, expireTrash, o, id), nil, what+" in the index of expiry")
+	if z.Batch != (BatchID{}) {
+		c.must(batchKey(o, z.Batch, z.File.ID), nil, what+" in the index of what was deleted together")
+	}
 	c.content(ctx, z.File.Blob, heldByTrash, o, id, z.File.Size, z.File.SHA256, what)
 	return nil
 }

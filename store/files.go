@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"time"
 
 	"upload-service/store/blob"
 	"upload-service/store/failpoint"
@@ -67,47 +68,53 @@ func (s *Store) ChangeFile(ctx context.Context, o OwnerID, id FileID, c Change, 
 	now := s.now()
 	stamps := [2][]byte{newStamp(), newStamp()}
 	var marks []mark
-	err = s.update(ctx, o, func(t txn) error {
-		marks = nil
-		old, err := t.fileByID(o, id)
-		if err != nil {
-			return err
-		}
-		if err := cond.Check(&old); err != nil {
-			return err
-		}
-		if f, err = c.apply(old); err != nil {
-			return err
-		}
-		f.Version, f.UpdatedAt = old.Version+1, now
-		if err := t.dropFile(old); err != nil {
-			return err
-		}
-		if f.Path != old.Path {
-			_, taken, err := t.file(o, f.Path)
-			if err != nil {
-				return err
-			}
-			if taken {
-				return takenError(f.Path)
-			}
-			if err := t.checkShape(o, f.Path); err != nil {
-				return err
-			}
-			marks = []mark{{o, old.Path, stamps[0]}, {o, f.Path, stamps[1]}}
-		}
-		for _, m := range marks {
-			if err := s.mark(t, m); err != nil {
-				return err
-			}
-		}
-		return t.putFile(f)
+	err = s.update(ctx, o, func(t txn) (err error) {
+		f, marks, err = s.change(t, o, id, c, cond, now, stamps)
+		return err
 	})
 	if err != nil {
 		return File{}, err
 	}
 	s.show(ctx, marks)
 	return f, nil
+}
+
+func (s *Store) change(
+	t txn, o OwnerID, id FileID, c Change, cond Condition, now time.Time, stamps [2][]byte,
+) (f File, marks []mark, err error) {
+	old, err := t.fileByID(o, id)
+	if err != nil {
+		return File{}, nil, err
+	}
+	if err := cond.Check(&old); err != nil {
+		return File{}, nil, err
+	}
+	if f, err = c.apply(old); err != nil {
+		return File{}, nil, err
+	}
+	f.Version, f.UpdatedAt = old.Version+1, now
+	if err := t.dropFile(old); err != nil {
+		return File{}, nil, err
+	}
+	if f.Path != old.Path {
+		_, taken, err := t.file(o, f.Path)
+		if err != nil {
+			return File{}, nil, err
+		}
+		if taken {
+			return File{}, nil, takenError(f.Path)
+		}
+		if err := t.checkShape(o, f.Path); err != nil {
+			return File{}, nil, err
+		}
+		marks = []mark{{o, old.Path, stamps[0]}, {o, f.Path, stamps[1]}}
+	}
+	for _, m := range marks {
+		if err := s.mark(t, m); err != nil {
+			return File{}, nil, err
+		}
+	}
+	return f, marks, t.putFile(f)
 }
 
 func (c Change) apply(f File) (File, error) {
@@ -169,7 +176,7 @@ func (s *Store) deleteFile(ctx context.Context, o OwnerID, cond Condition, find 
 			return err
 		}
 		m.path = f.Path
-		return all(t.dropFile(f), t.bury(f, now, s.undo, "deleted"), s.mark(t, m))
+		return all(t.dropFile(f), t.bury(f, now, s.undo, "deleted", BatchID{}), s.mark(t, m))
 	})
 	if err != nil {
 		return err
@@ -203,7 +210,7 @@ func (s *Store) RestoreFile(ctx context.Context, o OwnerID, id FileID) (f File, 
 		switch {
 		case err == nil:
 			f.Version = current.Version + 1
-			err = all(t.dropFile(current), t.bury(current, now, s.undo, "replaced"),
+			err = all(t.dropFile(current), t.bury(current, now, s.undo, "replaced", BatchID{}),
 				s.mark(t, mark{o, current.Path, stamps[0]}))
 			marks = append(marks, mark{o, current.Path, stamps[0]})
 		case CodeOf(err) == CodeNotFound:

@@ -23,6 +23,7 @@ import (
 //	i/<owner> 0 <file id>                 path
 //	c/<owner> 0 <inverted time><file id>  path: files, newest first
 //	z/<owner> 0 <file id><inv. version>   trashed
+//	y/<owner> 0 <batch><file id>          trashed together
 //	v/<owner> 0 <path>                    mark: the visible tree may differ here
 //	b/<blob>                              which record holds the blob
 //	g/<blob>                              garbage
@@ -44,6 +45,7 @@ const (
 	prefixFileID     = "i/"
 	prefixNewFile    = "c/"
 	prefixTrash      = "z/"
+	prefixBatch      = "y/"
 	prefixMark       = "v/"
 	prefixBlob       = "b/"
 	prefixGarbage    = "g/"
@@ -102,6 +104,8 @@ func newFileKey(o OwnerID, at time.Time, id FileID) []byte {
 func trashKey(o OwnerID, id FileID, version uint64) []byte {
 	return owned(prefixTrash, o, id[:], binary.BigEndian.AppendUint64(nil, ^version))
 }
+
+func batchKey(o OwnerID, b BatchID, id FileID) []byte { return owned(prefixBatch, o, b[:], id[:]) }
 
 func blobKey(r blob.Ref) []byte       { return []byte(prefixBlob + string(r)) }
 func garbageKey(r blob.Ref) []byte    { return []byte(prefixGarbage + string(r)) }

@@ -143,7 +143,7 @@ func (s *Store) place(t txn, o OwnerID, p placement, c OnConflict, cond Conditio
 	}
 	if taken {
 		f.ID, f.Version, f.CreatedAt = old.ID, old.Version+1, old.CreatedAt
-		if err := all(t.dropFile(old), t.bury(old, now, s.undo, "replaced")); err != nil {
+		if err := all(t.dropFile(old), t.bury(old, now, s.undo, "replaced", BatchID{})); err != nil {
 			return File{}, err
 		}
 	}

@@ -208,12 +208,13 @@ func (t txn) dropFile(f File) error {
 }
 
 // bury moves the content of a dropped file to the trash, or makes it garbage
-// if nothing can be restored (undo is 0).
-func (t txn) bury(f File, now time.Time, undo time.Duration, reason string) error {
+// if nothing can be restored (undo is 0). batch is the zero one for what is not
+// deleted together with anything.
+func (t txn) bury(f File, now time.Time, undo time.Duration, reason string, batch BatchID) error {
 	if undo <= 0 {
 		return t.discard(f.Blob, garbage{Size: f.Size, Owner: f.Owner, Path: f.Path, At: now, Reason: reason})
 	}
-	return t.entomb(trashed{File: f, At: now, Until: now.Add(undo)})
+	return t.entomb(trashed{File: f, At: now, Until: now.Add(undo), Batch: batch})
 }
 
 // entomb writes a trash entry with its index entries.
@@ -221,6 +222,11 @@ func (t txn) entomb(z trashed) error {
 	f := z.File
 	key := trashKey(f.Owner, f.ID, f.Version)
 	id := key[len(prefixTrash)+len(f.Owner)+1:]
+	if z.Batch != (BatchID{}) {
+		if err := t.Put(batchKey(f.Owner, z.Batch, f.ID), nil); err != nil {
+			return err
+		}
+	}
 	return all(
 		t.write(key, z),
 		t.hold(f.Blob, heldByTrash, f.Owner, id),
@@ -232,7 +238,11 @@ func (t txn) entomb(z trashed) error {
 func (t txn) unbury(z trashed) error {
 	key := trashKey(z.File.Owner, z.File.ID, z.File.Version)
 	id := key[len(prefixTrash)+len(z.File.Owner)+1:]
-	return all(t.Delete(key), t.Delete(expiryKey(z.Until, expireTrash, z.File.Owner, id)))
+	return all(
+		t.Delete(key),
+		t.Delete(expiryKey(z.Until, expireTrash, z.File.Owner, id)),
+		t.Delete(batchKey(z.File.Owner, z.Batch, z.File.ID)),
+	)
 }
 
 // view and update run fn in a transaction and put the seam's errors into the

@@ -205,6 +205,36 @@ type trashed struct {
 	File  File      `json:"file"`
 	At    time.Time `json:"at"`
 	Until time.Time `json:"until"`
+	Batch BatchID   `json:"batch,omitzero"` // what it was deleted together with
+}
+
+// BatchID names what was deleted together, so that it can be undone together.
+type BatchID [16]byte
+
+// NewBatchID makes an id from 128 random bits.
+func NewBatchID() (id BatchID) {
+	rand.Read(id[:])
+	return id
+}
+
+// ParseBatchID accepts 32 hex digits. Another text is CodeNotFound, like a
+// batch that does not exist.
+func ParseBatchID(s string) (id BatchID, err error) {
+	if n, err := hex.Decode(id[:], []byte(s)); len(s) != 2*len(id) || err != nil || n != len(id) {
+		return BatchID{}, errNoFile
+	}
+	return id, nil
+}
+
+func (id BatchID) String() string { return hex.EncodeToString(id[:]) }
+
+// MarshalText implements encoding.TextMarshaler.
+func (id BatchID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *BatchID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseBatchID(string(b))
+	return err
 }
 
 // garbage is a blob that no record holds any more and whose bytes are to go.

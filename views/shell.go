@@ -32,9 +32,11 @@ type Viewer struct {
 func (v Viewer) Files() string { return "/files/" + v.Slug + "/" }
 
 // Initials stand for a picture.
-func (v Viewer) Initials() string {
-	r, n := utf8.DecodeRuneInString(v.Login)
-	second, _ := utf8.DecodeRuneInString(v.Login[n:])
+func (v Viewer) Initials() string { return initials(v.Login) }
+
+func initials(login string) string {
+	r, n := utf8.DecodeRuneInString(login)
+	second, _ := utf8.DecodeRuneInString(login[n:])
 	return strings.ToUpper(strings.Trim(string(r)+string(second), string(utf8.RuneError)))
 }
 

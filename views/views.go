@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"time"
 )
 
 //go:embed *.html
@@ -67,38 +66,6 @@ type SignOut struct{ Shell }
 
 // Page renders the page.
 func (v SignOut) Page(w io.Writer) error { return execute(w, "signout.html", v) }
-
-// Crumb is one folder above the shown one.
-type Crumb struct{ Name, URL string }
-
-// Row is a file or folder of a list.
-type Row struct {
-	Name     string
-	URL      string
-	Size     int64 // bytes
-	Created  time.Time
-	IsFolder bool
-}
-
-// Folder is the list of one folder, with the form that uploads to it.
-type Folder struct {
-	Shell
-	Slug       string
-	Path       string // with a trailing slash; "" at the top
-	Mine       bool
-	Crumbs     []Crumb
-	Rows       []Row
-	Next       string // cursor of the next page, "" at the end
-	UsedBytes  int64
-	QuotaBytes int64 // 0 for none
-	MaxFile    int64 // bytes, 0 for no limit
-}
-
-// Page renders the page.
-func (v Folder) Page(w io.Writer) error { return execute(w, "folder.html", v) }
-
-// Fragment renders the rows alone.
-func (v Folder) Fragment(w io.Writer) error { return execute(w, "rows", v) }
 
 // Code explains one error code.
 type Code struct {

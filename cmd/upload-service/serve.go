@@ -117,7 +117,7 @@ func newServer(
 	app := handlers.New(handlers.Config{
 		PublicURL: cfg.PublicURL, Local: cfg.Local(), MaxRequestSize: int64(cfg.MaxRequestSize),
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
-		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version,
+		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version, Undo: time.Duration(cfg.Undo),
 		Assets: assets, StaticURL: cfg.StaticURL,
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{

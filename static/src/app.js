@@ -5,6 +5,8 @@ import './page.js'
 import './toasts.js'
 import './submit.js'
 import './session.js'
+import './files.js'
+import './keys.js'
 
 // The queue outlives the pages between which a person moves. It is a bundle of
 // its own, loaded when there is time.

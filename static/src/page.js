@@ -79,6 +79,16 @@ document.addEventListener('submit', (event) => {
   $('use', button).setAttribute('href', `#i-${{ auto: 'auto', light: 'sun', dark: 'moon' }[theme]}`)
 })
 
+// A button may stand outside its form; htmx looks only inside.
+let submitter
+document.addEventListener('submit', (event) => { submitter = event.submitter }, true)
+document.addEventListener('htmx:configRequest', (event) => {
+  const form = event.target
+  if (!submitter || submitter.form !== form || form.contains(submitter)) return
+  event.detail.parameters[submitter.name] = submitter.value
+  if (submitter.hasAttribute('formaction')) event.detail.path = submitter.getAttribute('formaction')
+})
+
 // A row whose form takes it away is removed without a new page.
 document.addEventListener('htmx:configRequest', (event) => {
   if (event.target.matches('form[data-row]')) delete event.detail.headers['HX-Boosted']

@@ -20,7 +20,9 @@ function keep(toast, life) {
   close.innerHTML = icon('x')
   close.addEventListener('click', () => toast.remove())
   toast.append(close)
-  toast.querySelector('form')?.addEventListener('submit', () => setTimeout(() => toast.remove()))
+  // htmx asks the form what to do with the answer, so it stays until then.
+  toast.querySelector('form')?.addEventListener('submit', () => { toast.hidden = true })
+  toast.addEventListener('htmx:afterRequest', () => toast.remove())
   box().append(toast)
   while (box().children.length > 3) box().firstElementChild.remove()
   start()
@@ -57,6 +59,7 @@ function lift() {
 }
 lift()
 document.addEventListener('htmx:afterSettle', lift)
+document.addEventListener('notes', lift)
 document.addEventListener('toast', (event) => {
   const { text: message, ...how } = event.detail
   say(message, how)

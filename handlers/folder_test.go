@@ -1,0 +1,205 @@
+package handlers_test
+
+import (
+	"archive/zip"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"upload-service/store"
+)
+
+// action makes a request of the files page as a browser without scripts does,
+// and returns the note of the page that follows.
+func (w *world) action(who, path string, form url.Values) (a answer, note string) {
+	w.t.Helper()
+	a = w.as(who, "POST", path, strings.NewReader(form.Encode()),
+		"Content-Type", "application/x-www-form-urlencoded", "Accept", "text/html")
+	if a.status == 303 {
+		cookie, _, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
+		page := w.want(200, who, "GET", a.header.Get("Location"), nil, "Cookie", cookie, "Accept", "text/html")
+		note = between(page.body, "data-toast", "</div>")
+	}
+	return a, note
+}
+
+// TestFilesPage reads the page as it is told by the address.
+func TestFilesPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for name, content := range map[string]string{
+		"docs/a.txt": "plain <b>text</b>", "docs/b.html": "<script>alert(1)</script>", "docs/deep/c.txt": "c",
+		"docs/d.svg": "<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"/>", "top.txt": "t",
+		"docs/<img src=x onerror=alert(1)>.html": "x", "docs/p.png": "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR",
+	} {
+		w.want(201, "alice", "PUT", (&url.URL{Path: "/files/me/" + name}).String(), strings.NewReader(content))
+	}
+	page := func(query string) string {
+		return w.want(200, "alice", "GET", "/files/alice/docs/"+query, nil, "Accept", "text/html").body
+	}
+	names := func(body string) (list []string) {
+		for _, part := range strings.Split(between(body, `id="rows"`, "</tbody>"), `<span class="name" title="`)[1:] {
+			name, _, _ := strings.Cut(part, `"`)
+			list = append(list, name)
+		}
+		return list
+	}
+	if got := names(page("")); !slices.Contains(got, "deep") || slices.Contains(got, "deep/c.txt") || len(got) != 6 {
+		t.Errorf("the folder lists %q", got)
+	}
+	if got := names(page("?q=C.T")); !slices.Equal(got, []string{"deep/c.txt"}) {
+		t.Errorf("the search finds %q", got)
+	}
+	if body := page("?q=none"); !strings.Contains(body, "Nothing found for “none”.") || !strings.Contains(body, "/files/alice/?q=none") {
+		t.Errorf("an empty search: %s", between(body, `id="list"`, "</section>"))
+	}
+	if body := page("?sort=-created_at&limit=2"); len(names(body)) != 2 || !strings.Contains(body, "cursor=") {
+		t.Errorf("the first page: %q", names(body))
+	}
+	for name, want := range map[string]string{
+		"docs/a.txt": "plain &lt;b&gt;text&lt;/b&gt;</pre>", "docs/b.html": "&lt;script&gt;alert(1)&lt;/script&gt;</pre>",
+		"docs/d.svg": "No preview", "docs/p.png": "<img src=\"/files/alice/docs/p.png?inline=1\"",
+	} {
+		id := between(w.want(200, "alice", "GET", "/api/v1/files?prefix="+url.QueryEscape(name), nil).body, `"id":"`, `"`)
+		body := page("?open=" + id)
+		if !strings.Contains(between(body, `id="details"`, "</aside>"), want) {
+			t.Errorf("details of %s: %s", name, between(body, `class="shot"`, "</div>"))
+		}
+		if strings.Contains(body, "<script>") || strings.Contains(body, "onload=") || strings.Contains(body, "<img src=x") {
+			t.Errorf("details of %s: content or a name is markup", name)
+		}
+	}
+	if body := page("?open=" + strings.Repeat("0", 32)); !strings.Contains(body, `id="details" aria-labelledby="h-details" hidden`) {
+		t.Error("a file that is gone has details")
+	}
+}
+
+// TestActions changes files as the page does, and takes each change back.
+func TestActions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	paths := func() (list []string) {
+		body := w.want(200, "alice", "GET", "/api/v1/files", nil).body
+		for _, part := range strings.Split(body, `"path":"`)[1:] {
+			p, _, _ := strings.Cut(part, `"`)
+			list = append(list, p)
+		}
+		return list
+	}
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, field(t, w.want(201, "alice", "PUT", fmt.Sprintf("/files/me/in/%d.txt", i), strings.NewReader("x")), "id"))
+	}
+	before := paths()
+	undo := func(note string) {
+		t.Helper()
+		address := strings.ReplaceAll(between(note, `action="`, `"`), "&amp;", "&")
+		if a, _ := w.action("alice", address, nil); a.status != 303 {
+			t.Fatalf("undo %q: %d: %s", address, a.status, a.body)
+		}
+		if got := paths(); !slices.Equal(got, before) {
+			t.Errorf("after undo %q: %q, want %q", address, got, before)
+		}
+	}
+	for name, c := range map[string]struct {
+		form  url.Values
+		path  string
+		said  string
+		after []string
+	}{
+		"delete several": {url.Values{"id": ids[:2], "in": {"in/"}}, "/actions/delete", "Deleted 2 files.", []string{"in/2.txt"}},
+		"delete one of several that are checked": {
+			url.Values{"id": ids, "only": ids[:1], "in": {"in/"}}, "/actions/delete", "Deleted 1 file.", before[1:],
+		},
+		"delete a folder": {url.Values{"only_folder": {"in"}}, "/actions/delete", "Deleted 3 files.", nil},
+		"move":            {url.Values{"id": ids, "to": {"/out/"}, "in": {"in/"}}, "/actions/move", "Moved 3 files to “alice/out”.", []string{"out/0.txt", "out/1.txt", "out/2.txt"}},
+		"change": {
+			url.Values{"id": ids[2:], "name": {"two.txt"}, "to": {"in"}, "tag": {"a,b"}, "in": {"in/"}}, "/actions/change", "Saved.",
+			[]string{"in/0.txt", "in/1.txt", "in/two.txt"},
+		},
+	} {
+		a, note := w.action("alice", c.path, c.form)
+		if a.status != 303 || !strings.Contains(note, c.said) {
+			t.Fatalf("%s: %d, note %q", name, a.status, note)
+		}
+		if got := paths(); !slices.Equal(got, c.after) {
+			t.Errorf("%s: left %q, want %q", name, got, c.after)
+		}
+		undo(note)
+	}
+
+	// What is refused changes nothing.
+	w.want(201, "alice", "PUT", "/files/me/taken/0.txt", strings.NewReader("x"))
+	for _, c := range []struct {
+		status int
+		path   string
+		form   url.Values
+	}{
+		{400, "/actions/delete", nil},
+		{400, "/actions/move", url.Values{"id": ids, "to": {"a/../b"}}},
+		{409, "/actions/move", url.Values{"id": ids, "to": {"taken"}}},
+		{400, "/actions/change", url.Values{"id": ids[:1], "name": {""}}},
+		{409, "/actions/change", url.Values{"id": ids[:1], "name": {"0.txt"}, "to": {"taken"}}},
+		{412, "/actions/change", url.Values{"id": ids[:1], "name": {"x"}, "if_match": {`"other"`}}},
+		{404, "/actions/delete", url.Values{"id": {"x"}}},
+		{404, "/actions/restore/x", nil},
+	} {
+		if a, _ := w.action("alice", c.path, c.form); a.status != c.status {
+			t.Errorf("%s %v: got %d, want %d", c.path, c.form, a.status, c.status)
+		}
+	}
+	if got := paths(); len(got) != 4 {
+		t.Errorf("left %q", got)
+	}
+}
+
+// TestZip reads archives as they are sent.
+func TestZip(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{limits: store.Limits{}})
+	files := map[string]string{"d/a.txt": "first", "d/e/ü b.txt": strings.Repeat("second ", 10000), "d/CON.txt": "", "x.txt": "elsewhere"}
+	ids := map[string]string{}
+	for name, content := range files {
+		a := w.want(201, "alice", "PUT", (&url.URL{Path: "/files/me/" + name}).String(), strings.NewReader(content))
+		ids[name] = field(t, a, "id")
+	}
+	for address, want := range map[string][]string{
+		"/zip/alice/d/":               {"CON.txt", "a.txt", "e/ü b.txt"},
+		"/zip/me/":                    {"d/CON.txt", "d/a.txt", "d/e/ü b.txt", "x.txt"},
+		"/zip/me/?id=" + ids["x.txt"]: {"x.txt"},
+		"/zip/me/d/?folder=d/e&id=" + ids["d/a.txt"]: {"a.txt", "e/ü b.txt"},
+	} {
+		a := w.want(200, "alice", "GET", address, nil)
+		if d := a.header.Get("Content-Disposition"); !strings.HasPrefix(d, "attachment;") || !strings.Contains(d, ".zip") {
+			t.Errorf("%s: disposition %q", address, d)
+		}
+		r, err := zip.NewReader(strings.NewReader(a.body), int64(len(a.body)))
+		if err != nil {
+			t.Fatalf("%s: %v", address, err)
+		}
+		var got []string
+		for _, f := range r.File {
+			got = append(got, f.Name)
+			in, err := f.Open()
+			w.ok(err)
+			b, err := io.ReadAll(in)
+			w.ok(err)
+			if content := files[strings.TrimPrefix("d/"+f.Name, "d/d/")]; string(b) != content && string(b) != files[f.Name] {
+				t.Errorf("%s: %s has %d bytes", address, f.Name, len(b))
+			}
+			if f.Modified.IsZero() {
+				t.Errorf("%s: %s has no time", address, f.Name)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+	w.want(404, "alice", "GET", "/zip/me/none/", nil)
+	w.want(404, "alice", "GET", "/zip/me/?id="+strings.Repeat("0", 32), nil)
+	w.want(400, "alice", "GET", "/zip/me/?folder=../x", nil)
+}

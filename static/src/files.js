@@ -1,0 +1,177 @@
+// The list of files: selection, keys, rows that go without a new list.
+import { script as text, fill } from './text.js'
+import { bytes } from './format.js'
+import { live } from './page.js'
+
+const $ = (selector, root = document) => root.querySelector(selector)
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)]
+const boxes = () => $$('#rows .ck')
+const rows = () => $$('#rows tr[data-id], #rows tr[data-folder]')
+
+function count(said = true) {
+  const form = $('#selection')
+  if (!form) return
+  const on = boxes().filter((box) => box.checked)
+  form.hidden = on.length === 0
+  const size = on.reduce((sum, box) => sum + Number(box.dataset.size), 0)
+  $('[data-selected]', form).textContent = fill(text.selected, on.length)
+  $('[data-selected-size]', form).textContent = size ? bytes(size) : ''
+  const all = $('#all')
+  if (all) {
+    all.checked = on.length > 0 && on.length === boxes().length
+    all.indeterminate = on.length > 0 && !all.checked
+  }
+  if (said) live(on.length ? fill(text.live_selected, on.length, size ? bytes(size) : '') : text.live_cleared)
+}
+
+// Shift chooses all between the last two.
+let last
+document.addEventListener('click', (event) => {
+  const box = event.target
+  if (!box.matches?.('#rows .ck')) return
+  const list = boxes()
+  if (event.shiftKey && last && list.includes(last)) {
+    const [from, to] = [list.indexOf(last), list.indexOf(box)].sort((a, b) => a - b)
+    for (const between of list.slice(from, to + 1)) between.checked = box.checked
+  }
+  last = box
+  count()
+})
+document.addEventListener('change', (event) => {
+  if (event.target.id !== 'all') return
+  for (const box of boxes()) box.checked = event.target.checked
+  count()
+})
+document.addEventListener('click', (event) => {
+  if (!event.target.closest('[data-clear]')) return
+  for (const box of boxes()) box.checked = false
+  count()
+  boxes()[0]?.focus()
+})
+
+// An archive is fetched by the browser itself.
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-native]')
+  if (!button) return
+  event.preventDefault()
+  const ids = new URLSearchParams(boxes().filter((box) => box.checked).map((box) => [box.name, box.value]))
+  location.assign(`${button.formAction}?${ids}`)
+})
+
+// What cannot be told by an undo alone is asked first.
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-confirm]')
+  if (!button || button.dataset.confirmed) return
+  event.preventDefault()
+  event.stopImmediatePropagation()
+  const dialog = $('#dialog')
+  dialog.innerHTML = '<form method="dialog"><div class="dlg-b"><h2 id="dialog-title"></h2></div>' +
+    '<div class="dlg-f"><button class="btn" value=""></button><button class="btn btn-d" value="yes"></button></div></form>'
+  $('h2', dialog).textContent = button.dataset.confirm
+  const [no, yes] = $$('button', dialog)
+  no.textContent = text.act_cancel
+  yes.textContent = button.title || button.textContent
+  dialog.returnValue = ''
+  dialog.onclose = () => {
+    dialog.onclose = null
+    if (!dialog.returnValue) return button.focus()
+    button.dataset.confirmed = 'true'
+    button.click()
+  }
+  dialog.showModal()
+  no.focus()
+}, true)
+
+// A list that has been scrolled and extended keeps its place: after a delete
+// only the rows go, and the note comes.
+document.addEventListener('htmx:beforeSwap', (event) => {
+  const { requestConfig, xhr } = event.detail
+  if (requestConfig?.path !== '/actions/delete' || xhr.status >= 400 || !$('#rows')) return
+  const values = requestConfig.formData
+  const gone = new Set(values.get('only') || values.get('only_folder')
+    ? [values.get('only') ?? values.get('only_folder')] : [...values.getAll('id'), ...values.getAll('folder')])
+  const going = rows().filter((row) => gone.has(row.dataset.id ?? $('.ck', row)?.value))
+  if (going.length === rows().length) return // the empty list is the server's
+  event.detail.shouldSwap = false
+  const page = new DOMParser().parseFromString(xhr.responseText, 'text/html')
+  const next = rows()[rows().indexOf(going.at(-1)) + 1] ?? rows().at(-going.length - 1)
+  for (const row of going) row.remove()
+  $('#usage').replaceWith($('#usage', page))
+  if (gone.has(new URLSearchParams(location.search).get('open'))) {
+    $('#details').hidden = true
+    history.replaceState(history.state, '', location.pathname)
+  }
+  $('#main').prepend(...$$('[data-toast]', page))
+  document.dispatchEvent(new Event('notes'))
+  count(false)
+  $('a.row', next)?.focus()
+})
+
+function settled() {
+  count(false)
+  const details = $('#details')
+  for (const row of rows()) row.removeAttribute('aria-current')
+  const open = new URLSearchParams(location.search).get('open')
+  if (open) $(`#rows tr[data-id="${CSS.escape(open)}"]`)?.setAttribute('aria-current', 'true')
+  return details
+}
+document.addEventListener('htmx:afterSettle', (event) => {
+  settled()
+  if (event.target.id === 'details' && !event.target.hidden) $('h2', event.target).focus()
+  if (event.target.id === 'list') {
+    const { files } = { files: rows().length }
+    live(fill(files === 1 ? text.live_found_one : text.live_found, files))
+  }
+})
+settled()
+
+const typing = (target) => target.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable]')
+const row = () => document.activeElement?.closest?.('#rows tr')
+function move(to, select) {
+  const list = rows()
+  const next = list[Math.max(0, Math.min(list.length - 1, to))]
+  if (!next) return
+  if (select) {
+    const box = $('.ck', next)
+    if (box) box.checked = true
+    count()
+  }
+  $('a.row', next).focus()
+}
+
+document.addEventListener('keydown', (event) => {
+  if (!$('#list') || typing(event.target) || event.ctrlKey && event.key !== 'a' || $('#dialog').open) return
+  const here = row()
+  const at = here ? rows().indexOf(here) : -1
+  const act = {
+    ArrowDown: () => move(at + 1, event.shiftKey),
+    ArrowUp: () => (event.altKey ? $('.crumbs li:nth-last-child(2) a')?.click() : move(at - 1, event.shiftKey)),
+    Home: () => move(0),
+    End: () => move(rows().length - 1),
+    ' ': () => here && event.target.matches('a') && $('.ck', here)?.click(),
+    Backspace: () => $('.crumbs li:nth-last-child(2) a')?.click(),
+    Delete: () => here && $('button[formaction="/actions/delete"]', here)?.click(),
+    d: () => here && $('.dlb', here)?.click(),
+    i: () => here && $('a.row', here)?.click(),
+    F2: () => here?.dataset.id && rename(here),
+    Escape: () => (boxes().some((box) => box.checked) ? $('[data-clear]').click() : $('[data-close-details]')?.click()),
+    a: () => event.ctrlKey && boxes().forEach((box) => { box.checked = true }) === undefined && count(),
+  }[event.key]
+  if (!act || event.key === ' ' && !event.target.matches('a')) return
+  if (event.key === 'a' && !event.ctrlKey) return
+  event.preventDefault()
+  act()
+})
+
+function rename(here) {
+  const done = (event) => {
+    if (event.target.id !== 'details') return
+    document.removeEventListener('htmx:afterSettle', done)
+    const field = $('#name')
+    field?.focus()
+    const dot = field?.value.lastIndexOf('.')
+    field?.setSelectionRange(0, dot > 0 ? dot : field.value.length)
+  }
+  document.addEventListener('htmx:afterSettle', done)
+  $('a.row', here).click()
+}
