@@ -32,7 +32,7 @@ func (s *Server) signIn(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.auth.RedeemSignInCode(c.UserContext(), form.Get("code"))
+	id, err := s.auth.RedeemSignInCode(c.UserContext(), form.Get("code"), c.Cookies(sessionCookie))
 	if err != nil {
 		return err
 	}
