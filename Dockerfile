@@ -1,9 +1,18 @@
 # syntax=docker/dockerfile:1
+FROM --platform=$BUILDPLATFORM node:24-bookworm-slim AS pages
+WORKDIR /src
+COPY package.json package-lock.json ./
+RUN npm ci --ignore-scripts --no-audit --no-fund
+COPY static static
+COPY views/text views/text
+RUN mkdir -p static/dist && node static/build.mjs
+
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
+COPY --from=pages /src/static/dist static/dist
 ARG VERSION=dev
 ARG TARGETOS
 ARG TARGETARCH

@@ -1,5 +1,6 @@
 # make run    start the service on this machine, in local mode
 # make build  build bin/upload-service
+# make assets bundle what the pages load
 # make test   every check and test, with the race detector; installs what it needs
 # make lint   the checks of the source alone
 # make cross  build and vet for the other systems that releases are for
@@ -7,20 +8,32 @@
 # make bench  the benchmarks
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-SOURCES := $(shell find . -name '*.go' -o -path './views/*' -o -path './static/*') go.mod go.sum
+SOURCES := $(shell find . -name node_modules -prune -o -name '*.go' -print -o -path './views/*' -print) go.mod go.sum
+PAGES := $(shell find static/src) static/build.mjs views/text/script.json
 
-.PHONY: run build test lint cross soak bench fuzz tools clean
+.PHONY: run build assets test lint cross soak bench fuzz tools clean
 
 run: bin/upload-service
 	@exec bin/upload-service serve
 
 build: bin/upload-service
 
-bin/upload-service: $(SOURCES)
+bin/upload-service: $(SOURCES) static/dist/manifest.json
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./cmd/upload-service
 
-test: tools lint cross
+assets: static/dist/manifest.json
+
+static/dist/manifest.json: node_modules/.installed $(PAGES)
+	@node static/build.mjs
+
+# The scripts of packages are not run: none of these needs one.
+node_modules/.installed: package.json package-lock.json
+	@command -v npm >/dev/null || { echo 'The pages are built by Node 20 or later: install nodejs and npm.'; exit 1; }
+	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test: tools assets lint cross
 	go test -race -timeout 15m ./...
 
 # The tools are a module of their own, so that their hundreds of dependencies
@@ -53,6 +66,7 @@ soak: tools
 
 bench:
 	@scripts/tools bench
+	@$(MAKE) assets
 	go run ./bench
 	go test -run "^$$" -bench "." -benchmem ./store/... ./handlers/...
 
@@ -64,4 +78,4 @@ tools:
 	@scripts/tools
 
 clean:
-	rm -rf bin
+	rm -rf bin node_modules && find static/dist -type f ! -name .gitkeep -delete

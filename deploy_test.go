@@ -129,6 +129,32 @@ func TestVendorHash(t *testing.T) {
 	}
 }
 
+// TestPagesHash compares the hash in flake.nix with what the pages load.
+func TestPagesHash(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	names, err := filepath.Glob("static/dist/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		switch filepath.Ext(name) {
+		case ".css", ".js", ".txt", ".json":
+			err := os.WriteFile(filepath.Join(dir, filepath.Base(name)), []byte(read(t, name)), 0o600)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sum := sha256.New()
+	put(sum, "nix-archive-1")
+	archive(t, sum, dir)
+	want := "sha256-" + base64.StdEncoding.EncodeToString(sum.Sum(nil))
+	if got := find(t, "flake.nix", `outputHash = "(.*)"`); got != want {
+		t.Errorf("flake.nix has outputHash %q, the bundles have %q", got, want)
+	}
+}
+
 // archive writes a file or folder as NAR does: names in order, and of the
 // metadata only whether a file can be executed, which no vendored one can.
 func archive(t *testing.T, w io.Writer, name string) {

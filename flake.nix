@@ -13,6 +13,30 @@
       each = f: nixpkgs.lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
       version = self.shortRev or self.dirtyShortRev or "dev";
 
+      # What pages load, as static/build.mjs makes it; npm's packages come over
+      # the network, so the result has a hash, which the tests know, too.
+      pages = pkgs: pkgs.stdenvNoCC.mkDerivation {
+        pname = "upload-service-pages";
+        inherit version;
+        src = self;
+        nativeBuildInputs = with pkgs; [ nodejs cacert ];
+        buildPhase = ''
+          export HOME=$TMPDIR
+          npm ci --ignore-scripts --no-audit --no-fund
+          node static/build.mjs
+        '';
+        installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
+        dontFixup = true;
+        outputHashMode = "recursive";
+        outputHash = "sha256-ACYj74g3Ppfjt8gd+E17hDjZAYGMk+SzWxX9aHtXAqY=";
+      };
+      embed = pkgs: ''
+        install -m 644 ${pages pkgs}/* static/dist/
+        for file in static/dist/*.{css,js,txt}; do
+          ${pkgs.gzip}/bin/gzip -9kn $file && ${pkgs.brotli}/bin/brotli -k $file
+        done
+      '';
+
       program = {
         pname = "upload-service";
         inherit version;
@@ -28,7 +52,7 @@
 
       # Go builds for Linux anywhere, so a Mac needs no Linux to make the image.
       linux = pkgs: pkgs.buildGo126Module (program // {
-        preBuild = "export GOOS=linux";
+        preBuild = embed pkgs + "export GOOS=linux";
         postInstall = ''
           if [ -d $out/bin/linux_* ]; then mv $out/bin/linux_*/* $out/bin/ && rmdir $out/bin/linux_*; fi
         '';
@@ -57,7 +81,7 @@
       };
     in
     {
-      packages = each (pkgs: { default = pkgs.buildGo126Module program; });
+      packages = each (pkgs: { default = pkgs.buildGo126Module (program // { preBuild = embed pkgs; }); });
       dockerImage = each image;
       devShells = each (pkgs: {
         default = pkgs.mkShell {

@@ -292,7 +292,7 @@ func offsets(s *server) (sum int64) {
 func page(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	out, err := exec.Command("clients/node_modules/.bin/esbuild", "clients/page.mjs", "--bundle", "--outfile="+filepath.Join(dir, "page.js"),
+	out, err := exec.Command("node_modules/.bin/esbuild", "clients/page.mjs", "--bundle", "--outfile="+filepath.Join(dir, "page.js"),
 		"--log-level=error").CombinedOutput()
 	if err != nil {
 		t.Fatalf("bundle the page: %v\n%s", err, out)

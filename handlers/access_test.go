@@ -42,11 +42,17 @@ func TestInvariant6(t *testing.T) {
 	rows := []row{
 		{"GET", "/", "", none, 200, 200, 200},
 		{"POST", "/upload", "<form>", "write", 303, 303, 303},
+		{"GET", "/waiting", "", "read", 303, 303, 303},
+		{"POST", "/waiting", "<form>", "write", 303, 303, 303},
+		{"POST", "/waiting/<token>/discard", "", "write", 303, 404, 404},
+		{"POST", "/submit", "token=<token>&on_conflict=rename", "write", 303, 404, 404},
+		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 200, 200, 200},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
 		{"GET", "/logout", "", none, 200, 200, 200},
 		{"POST", "/logout", "", none, 303, 303, 303},
 		{"GET", "/static/:name", "", none, 404, 404, 404},
+		{"GET", "/docs", "", none, 200, 200, 200},
 		{"GET", "/docs/errors", "", none, 200, 200, 200},
 		{"GET", "/openapi.yaml", "", none, 200, 200, 200},
 		{"PUT", "/api/upload", `[{"filename":"l","content":"YQ=="}]`, "write", 200, 200, 200},
@@ -176,6 +182,9 @@ func TestInvariant6(t *testing.T) {
 			fill = append(fill, "<scope>", "read", ":name", "unknown.css")
 			replace := strings.NewReplacer(fill...)
 			body, headers := replace.Replace(r.body), []string{"Content-Type", "application/json"}
+			if strings.HasPrefix(r.path, "/submit") || strings.HasPrefix(r.path, "/theme") {
+				headers[1] = "application/x-www-form-urlencoded"
+			}
 			if r.body == "<form>" {
 				body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
 				headers[1] = "multipart/form-data; boundary=b"

@@ -2,11 +2,15 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -107,19 +111,61 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		doc.Type, doc.ExpectedOffset, doc.ProvidedOffset = d.kind, d.expected, d.provided
 	}
 	page := views.Error{
-		Status: p.status, Title: p.title, Message: e.Message, RequestID: requestID(c),
+		Status: p.status, Heading: p.title, Message: e.Message, RequestID: requestID(c),
 		SignIn: e.Code == store.CodeUnauthenticated,
 	}
 	switch {
 	case strings.HasPrefix(c.Path(), "/api/upload"):
 		doc.Error = e.Message
 		return c.JSON(doc) // application/json, as the earlier service answered
-	case c.Get("HX-Request") == "true":
+	case isFragment(c):
+		toast(c, e)
 		return render(c, page.Fragment)
-	case wantsHTML(c):
+	case wantsHTML(c), c.Get("HX-Boosted") != "":
+		retarget(c)
+		page.Shell = s.shell(c, p.title, "")
 		return render(c, page.Page)
 	}
 	return c.JSON(doc, "application/problem+json")
+}
+
+// toast tells the scripts of a page what went wrong with a part of it. Who
+// was signed out keeps the page, with uploads and typed text.
+func toast(c *fiber.Ctx, e *store.Error) {
+	trigger := map[string]any{"toast": map[string]any{"bad": true, "text": e.Message, "id": requestID(c)}}
+	if e.Code == store.CodeUnauthenticated {
+		trigger = map[string]any{"session-expired": true}
+	}
+	b, err := json.Marshal(trigger)
+	if err != nil {
+		return // text is always encodable
+	}
+	c.Set("HX-Trigger", asciiJSON(b))
+}
+
+// asciiJSON writes what is not ASCII as escapes: header fields are read as
+// Latin-1.
+func asciiJSON(b []byte) string {
+	var out strings.Builder
+	for _, r := range string(b) {
+		if r < utf8.RuneSelf {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	return out.String()
+}
+
+// retarget lets a page of ours take the place of the present one although its
+// status is an error: scripts swap only those that say so, never the page of a
+// proxy.
+func retarget(c *fiber.Ctx) {
+	if c.Get("HX-Request") == "true" {
+		c.Set("HX-Retarget", "#main")
+	}
 }
 
 func seconds(e *store.Error) int { return int(math.Ceil(e.RetryAfter.Seconds())) }

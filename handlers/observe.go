@@ -3,6 +3,7 @@ package handlers
 import (
 	"bytes"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -80,17 +81,26 @@ func methodOf(c *fiber.Ctx) string {
 // secure sets what every answer carries, and checks the name we were asked by.
 func (s *Server) secure(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
-	c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
+	c.Set(fiber.HeaderReferrerPolicy, "same-origin")
 	c.Set(fiber.HeaderXFrameOptions, "DENY")
-	c.Set(fiber.HeaderContentSecurityPolicy, pagePolicy)
+	c.Set(fiber.HeaderContentSecurityPolicy, s.policy)
 	if err := s.checkHost(c); err != nil {
 		return err
 	}
 	return c.Next()
 }
 
-// pagePolicy allows our own style sheet and forms, and no script at all.
-const pagePolicy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+// pagePolicy allows our own scripts and style sheet, or those of
+// UPLOAD_STATIC_URL, and nothing inline.
+func pagePolicy(staticURL string) string {
+	assets := "'self'"
+	if u, err := url.Parse(staticURL); err == nil && u.Host != "" {
+		assets += " " + u.Scheme + "://" + u.Host
+	}
+	return "default-src 'none'; script-src " + assets + "; style-src " + assets +
+		"; img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; form-action 'self'; " +
+		"base-uri 'none'; frame-ancestors 'none'"
+}
 
 // corsConfig lets pages of other origins call the API with a credential of
 // their own. Cookies are never among them: what a cookie may do is decided by

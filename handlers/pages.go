@@ -1,120 +1,185 @@
 package handlers
 
 import (
+	"bytes"
+	"compress/gzip"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
-	"upload-service/static"
+	"upload-service/auth"
 	"upload-service/store"
 	"upload-service/views"
+	"upload-service/views/text"
 )
 
-// render answers with a page or a fragment.
+// minCompressed is from which size on a page is compressed, in bytes: what fits
+// into one packet gains nothing.
+const minCompressed = 1400
+
+// render answers with a page or a fragment. Compression tells nobody a secret:
+// other sites cannot make a signed-in browser ask for what holds one.
 func render(c *fiber.Ctx, to func(io.Writer) error) error {
 	c.Set(fiber.HeaderContentType, "text/html; charset=utf-8")
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	return to(c.Response().BodyWriter())
-}
-
-// pageRows is how many files a page shows at once.
-const pageRows = 200
-
-// homePage handles GET /: the caller's files and a form to upload, or
-// what a stranger can do next.
-func (s *Server) homePage(c *fiber.Ctx) error {
-	p := principal(c)
-	if p.Owner.ID == "" {
-		return render(c, views.Welcome{Local: s.cfg.Local, Address: s.origin(c)}.Page)
-	}
-	page, err := s.store.ListFiles(c.UserContext(), p.Owner.ID, store.Query{Delimiter: true, Sort: store.ByPath, Limit: pageRows})
-	if err != nil {
+	c.Vary("HX-Request", "HX-Boosted", "HX-History-Restore-Request", fiber.HeaderAcceptEncoding)
+	var page bytes.Buffer
+	if err := to(&page); err != nil {
 		return err
 	}
-	return s.folderPage(c, p.Owner, "", page)
+	if page.Len() < minCompressed || !takes(c, "gzip") {
+		return c.Send(page.Bytes())
+	}
+	c.Set(fiber.HeaderContentEncoding, "gzip")
+	w := gzip.NewWriter(c.Response().BodyWriter())
+	_, err := w.Write(page.Bytes())
+	return errors.Join(err, w.Close())
 }
 
-// folderPage shows one folder of an owner.
-func (s *Server) folderPage(c *fiber.Ctx, owner store.Owner, prefix string, page store.Page) error {
-	usage, err := s.store.UsageOf(c.UserContext(), owner.ID)
-	if err != nil {
-		return err
-	}
-	v := views.Folder{
-		Slug: owner.Slug, Path: prefix, Mine: owner.ID == principal(c).Owner.ID, Next: page.Next,
-		UsedBytes: usage.Bytes(), QuotaBytes: s.cfg.Limits.OwnerBytes, MaxFile: s.cfg.Limits.FileSize,
-		Crumbs: crumbs(owner.Slug, prefix),
-	}
-	for _, folder := range page.Folders {
-		v.Rows = append(v.Rows, views.Row{
-			Name: strings.TrimPrefix(folder, prefix), URL: "/files/" + escapePath(owner.Slug+"/"+folder), IsFolder: true,
-		})
-	}
-	for _, f := range page.Files {
-		v.Rows = append(v.Rows, views.Row{
-			Name: strings.TrimPrefix(string(f.Path), prefix), URL: "/files/" + escapePath(owner.Slug+"/"+string(f.Path)),
-			Size: f.Size, Created: f.CreatedAt.UTC(),
-		})
-	}
-	slices.SortStableFunc(v.Rows, func(a, b views.Row) int { return strings.Compare(a.Name, b.Name) })
-	return render(c, v.Page)
+// takes reports whether the client asks for an encoding.
+func takes(c *fiber.Ctx, encoding string) bool {
+	return c.Get(fiber.HeaderAcceptEncoding) != "" && c.AcceptsEncodings(encoding) == encoding
 }
 
-// crumbs are the folders above and including prefix.
-func crumbs(slug, prefix string) []views.Crumb {
-	var list []views.Crumb
-	for i, r := range prefix {
-		if r == '/' {
-			folder := prefix[:i+1]
-			name := folder[strings.LastIndexByte(folder[:i], '/')+1 : i]
-			list = append(list, views.Crumb{Name: name, URL: "/files/" + escapePath(slug+"/"+folder)})
+// isFragment reports whether a script asks for a part of a page. A boosted
+// link or form, and a return in the history, want the whole page.
+func isFragment(c *fiber.Ctx) bool {
+	return c.Get("HX-Request") == "true" && c.Get("HX-Boosted") == "" && c.Get("HX-History-Restore-Request") == ""
+}
+
+// shell is what surrounds the content of a page.
+func (s *Server) shell(c *fiber.Ctx, title, nav string) views.Shell {
+	shell := views.Shell{
+		Title: title, Nav: nav, Theme: theme(c.Cookies(themeCookie)), Note: s.takeNote(c),
+		Assets: s.cfg.Assets, StaticURL: s.cfg.StaticURL,
+	}
+	if p := principal(c); p.Owner.ID != "" {
+		shell.Viewer = &views.Viewer{
+			ID: string(p.Owner.ID), Slug: p.Owner.Slug, Login: p.Owner.Login, Admin: p.Can(auth.Admin),
 		}
 	}
-	return list
+	return shell
 }
 
-// seeFolder sends a browser back to the folder it uploaded to.
-func seeFolder(c *fiber.Ctx, folder string) error {
-	to := "/"
-	if folder != "" {
-		to = "/files/me/" + escapePath(strings.TrimSuffix(folder, "/")) + "/"
+const (
+	themeCookie = "theme"
+	noteCookie  = "upload_note"
+	noteLife    = time.Minute
+	maxNote     = 3000 // bytes; a browser keeps a cookie of 4,096
+)
+
+// theme is a choice that there is, or "" for the system's.
+func theme(choice string) string {
+	if choice == "light" || choice == "dark" {
+		return choice
 	}
-	return c.Redirect(to, fiber.StatusSeeOther)
+	return ""
 }
 
-// uploaded answers the form of the page: an HTMX request gets the new rows,
-// everybody else is sent back to the folder.
-func (s *Server) uploaded(c *fiber.Ctx, folder string, files []store.File) error {
-	slug := principal(c).Owner.Slug
-	if c.Get("HX-Request") != "true" {
-		return seeFolder(c, folder)
+// setTheme handles POST /theme.
+func (s *Server) setTheme(c *fiber.Ctx) error {
+	form, err := readFormValues(c)
+	if err != nil {
+		return err
 	}
-	var v views.Folder
-	for _, f := range files {
-		v.Rows = append(v.Rows, views.Row{
-			Name: f.Path.Base(), URL: "/files/" + escapePath(slug+"/"+string(f.Path)), Size: f.Size, Created: f.CreatedAt.UTC(),
-		})
+	c.Cookie(&fiber.Cookie{
+		Name: themeCookie, Value: theme(form.Get("theme")), Path: "/", MaxAge: int(sessionAge / time.Second),
+		SameSite: fiber.CookieSameSiteLaxMode,
+	})
+	return c.Redirect(s.cameFrom(c), fiber.StatusSeeOther)
+}
+
+// cameFrom is the page of ours that a form stands on, or the first one.
+func (s *Server) cameFrom(c *fiber.Ctx) string {
+	u, err := url.Parse(c.Get(fiber.HeaderReferer))
+	if err != nil || u.Scheme+"://"+u.Host != s.origin(c) || strings.HasPrefix(u.Path, "//") {
+		return "/"
 	}
-	return render(c, v.Fragment)
+	return u.RequestURI()
+}
+
+// note keeps what an action came to for the page that follows it. The cookie
+// is signed, so that nobody else can put words into our mouth.
+func (s *Server) note(c *fiber.Ctx, n views.Note) error {
+	b, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	value := base64.RawURLEncoding.EncodeToString(append(s.noteSum(b), b...))
+	if len(value) > maxNote {
+		return nil // it is only words
+	}
+	c.Cookie(&fiber.Cookie{
+		Name: noteCookie, Value: value, Path: "/", MaxAge: int(noteLife / time.Second),
+		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode,
+	})
+	return nil
+}
+
+func (s *Server) noteSum(b []byte) []byte {
+	mac := hmac.New(sha256.New, s.noteKey)
+	mac.Write(b)
+	return mac.Sum(nil)
+}
+
+// takeNote returns the note that is due, once.
+func (s *Server) takeNote(c *fiber.Ctx) *views.Note {
+	value := c.Cookies(noteCookie)
+	if value == "" {
+		return nil
+	}
+	c.Cookie(&fiber.Cookie{Name: noteCookie, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0), HTTPOnly: true})
+	b, err := base64.RawURLEncoding.DecodeString(value)
+	if err != nil || len(b) < sha256.Size || !hmac.Equal(b[:sha256.Size], s.noteSum(b[sha256.Size:])) {
+		return nil
+	}
+	var n views.Note
+	if json.Unmarshal(b[sha256.Size:], &n) != nil {
+		return nil
+	}
+	return &n
 }
 
 // staticFile handles GET /static/:name. Names carry a hash of the content, so
-// they can be kept for ever.
+// they can be kept for ever. Any origin may load them: with UPLOAD_STATIC_URL
+// they come from another one.
 func (s *Server) staticFile(c *fiber.Ctx) error {
-	asset, ok := static.Get(c.Params("name"))
+	asset, ok := s.cfg.Assets.Get(c.Params("name"))
 	if !ok {
 		return store.Errorf(store.CodeNotFound, "There is nothing at this address.")
 	}
+	content := asset.Plain
+	if takes(c, "br") {
+		content = asset.Brotli
+		c.Set(fiber.HeaderContentEncoding, "br")
+	} else if takes(c, "gzip") {
+		content = asset.Gzip
+		c.Set(fiber.HeaderContentEncoding, "gzip")
+	}
+	c.Vary(fiber.HeaderAcceptEncoding)
 	c.Set(fiber.HeaderContentType, asset.Type)
 	c.Set(fiber.HeaderCacheControl, "public, max-age=31536000, immutable")
-	return c.Send(asset.Content)
+	c.Set(fiber.HeaderAccessControlAllowOrigin, "*")
+	return c.Send(content)
+}
+
+// docsPage handles GET /docs: how a developer begins.
+func (s *Server) docsPage(c *fiber.Ctx) error {
+	return render(c, views.Docs{Shell: s.shell(c, text.Get("docs.title"), "api"), Address: s.origin(c)}.Page)
 }
 
 // errorsPage handles GET /docs/errors: what each code means.
 func (s *Server) errorsPage(c *fiber.Ctx) error {
-	var v views.Errors
+	v := views.Errors{Shell: s.shell(c, text.Get("common.errors.title"), "api")}
 	for code, p := range problems {
 		v.Codes = append(v.Codes, views.Code{Code: string(code), Status: p.status, Title: p.title, Help: help[code]})
 	}

@@ -56,11 +56,17 @@ func (s *Server) table() []route {
 		// Pages.
 		{get, "/", anyone, noBody, s.homePage, nil},
 		{post, "/upload", write, bigBody, s.uploadForm, s.checkIngest},
+		{get, "/waiting", read, noBody, s.waitingList, nil},
+		{post, "/waiting", write, bigBody, s.addWaiting, s.checkIngest},
+		{post, "/waiting/:token/discard", write, smallBody, s.discard, nil},
+		{post, "/submit", write, smallBody, s.submit, nil},
 		{get, "/login", anyone, noBody, s.signInPage, nil},
 		{post, "/login", anyone, smallBody, s.signIn, nil},
 		{get, "/logout", anyone, noBody, s.signOutPage, nil},
 		{post, "/logout", anyone, smallBody, s.signOut, nil},
+		{post, "/theme", anyone, smallBody, s.setTheme, nil},
 		{get, "/static/:name", anyone, noBody, s.staticFile, nil},
+		{get, "/docs", anyone, noBody, s.docsPage, nil},
 		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
 		{get, "/openapi.yaml", anyone, noBody, s.openAPI, nil},
 

@@ -10,6 +10,7 @@
 package handlers
 
 import (
+	"crypto/rand"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -21,6 +22,7 @@ import (
 
 	"upload-service/auth"
 	"upload-service/handlers/transport"
+	"upload-service/static"
 	"upload-service/store"
 )
 
@@ -35,6 +37,8 @@ type Config struct {
 	Limits         store.Limits   // shown by GET /api/v1/me
 	TemporaryTTL   time.Duration  // shown by GET /api/v1/me
 	Version        string
+	Assets         *static.Assets // style sheet and scripts of the pages
+	StaticURL      string         // in front of their names, no trailing slash; "" for our own /static
 }
 
 // Server holds what the handlers use. Its methods are the handlers.
@@ -46,12 +50,18 @@ type Server struct {
 	metrics *metrics
 	limiter *limiter
 	ready   func() bool
+	policy  string // Content-Security-Policy of pages
+	noteKey []byte // signs notes; those from before a restart are lost
 }
 
 // New makes the app. ready is false while the process starts or drains.
 // Metrics are registered with reg.
 func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) *fiber.App {
-	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready}
+	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready, noteKey: []byte(rand.Text())}
+	if s.cfg.StaticURL == "" {
+		s.cfg.StaticURL = "/static"
+	}
+	s.policy = pagePolicy(s.cfg.StaticURL)
 	s.metrics = newMetrics(reg)
 	s.limiter = newLimiter(cfg.RateLimit)
 

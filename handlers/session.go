@@ -9,6 +9,7 @@ import (
 
 	"upload-service/store"
 	"upload-service/views"
+	"upload-service/views/text"
 )
 
 // signInPage handles GET /login. With ?code= it shows the button that uses
@@ -20,7 +21,7 @@ func (s *Server) signInPage(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	return render(c, views.SignIn{Local: s.cfg.Local, Code: code}.Page)
+	return render(c, views.SignIn{Shell: s.shell(c, text.Get("signin.title"), ""), Local: s.cfg.Local, Code: code}.Page)
 }
 
 // signIn handles POST /login.
@@ -69,7 +70,7 @@ func (s *Server) signOutPage(c *fiber.Ctx) error {
 			return s.endSession(c)
 		}
 	}
-	return render(c, views.SignOut{}.Page)
+	return render(c, views.SignOut{Shell: s.shell(c, text.Get("signin.out.title"), "")}.Page)
 }
 
 // sameOrigin reports whether an old browser says that it came from our pages.

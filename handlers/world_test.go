@@ -21,6 +21,7 @@ import (
 	"upload-service/auth"
 	"upload-service/handlers"
 	"upload-service/handlers/transport"
+	"upload-service/static"
 	"upload-service/store"
 	"upload-service/store/blob/disk"
 	"upload-service/store/kv/bolt"
@@ -107,7 +108,11 @@ func newWorld(t testing.TB, s setup) *world {
 		w.ok(err)
 	}
 	w.auth = auth.New(cfg, db, w.store)
-	config := handlers.Config{Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test"}
+	assets, err := static.Load()
+	w.ok(err)
+	config := handlers.Config{
+		Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test", Assets: assets,
+	}
 	if s.http != nil {
 		s.http(&config)
 	}

@@ -1,58 +1,78 @@
-// Package static holds the files that pages load. They are embedded, and
-// their public names carry a hash of the content, so a browser may keep them
-// for ever and an update still arrives at once.
+// Package static holds what pages load. build.mjs bundles it from src into
+// dist, which is embedded. The public names carry a hash of the content, so a
+// browser may keep a file for ever and an update still arrives at once.
 package static
 
 import (
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"mime"
+	"io/fs"
 	"path"
-	"strings"
 )
 
-//go:embed *.css
-var files embed.FS
+// The folder is empty in a fresh checkout, but for a file that keeps it there.
+//
+//go:embed all:dist
+var dist embed.FS
 
-// Asset is one file.
+// Asset is one file, as it is and compressed.
 type Asset struct {
-	Name    string // with the hash, as in the URL
-	Type    string // media type
-	Content []byte
+	Name   string // with the hash, as in the URL
+	Type   string // media type
+	Plain  []byte
+	Gzip   []byte
+	Brotli []byte
 }
 
-var byName, byPublicName = load()
+// Assets are all files of a build.
+type Assets struct {
+	public map[string]string // plain name -> name with the hash
+	byName map[string]Asset  // name with the hash
+}
 
-func load() (named, public map[string]Asset) {
-	named, public = map[string]Asset{}, map[string]Asset{}
-	entries, _ := files.ReadDir(".") // reading what is embedded cannot fail
-	for _, e := range entries {
-		content, _ := files.ReadFile(e.Name())
-		sum := sha256.Sum256(content)
-		ext := path.Ext(e.Name())
-		a := Asset{
-			Name: strings.TrimSuffix(e.Name(), ext) + "." + hex.EncodeToString(sum[:6]) + ext,
-			Type: mime.TypeByExtension(ext), Content: content,
-		}
-		named[e.Name()], public[a.Name] = a, a
+// ErrNotBuilt says that this binary was compiled before the bundles were.
+var ErrNotBuilt = errors.New(`the style sheet and the scripts are not in this binary; build it with "make build"`)
+
+// types are the media types: a system's own table may have others.
+var types = map[string]string{
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".txt": "text/plain; charset=utf-8",
+}
+
+// Load reads what is embedded. Errors: ErrNotBuilt.
+func Load() (*Assets, error) {
+	text, err := dist.ReadFile("dist/manifest.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotBuilt
 	}
-	return named, public
+	a := &Assets{byName: map[string]Asset{}}
+	if err := errors.Join(err, json.Unmarshal(text, &a.public)); err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	for _, name := range a.public {
+		asset := Asset{Name: name, Type: types[path.Ext(name)]}
+		for suffix, content := range map[string]*[]byte{"": &asset.Plain, ".gz": &asset.Gzip, ".br": &asset.Brotli} {
+			if *content, err = dist.ReadFile("dist/" + name + suffix); err != nil {
+				return nil, fmt.Errorf("read a static file: %w", err)
+			}
+		}
+		a.byName[name] = asset
+	}
+	return a, nil
 }
 
-// URL is the address of a file by its plain name. Templates are parsed at
-// start, so a name that does not exist fails every test and no request.
-func URL(name string) (string, error) {
-	a, ok := byName[name]
+// Path is the address of a file by its plain name, below /static/.
+func (a *Assets) Path(name string) (string, error) {
+	public, ok := a.public[name]
 	if !ok {
 		return "", fmt.Errorf("static file %s does not exist", name)
 	}
-	return "/static/" + a.Name, nil
+	return public, nil
 }
 
 // Get returns a file by its name in the URL.
-func Get(public string) (Asset, bool) {
-	a, ok := byPublicName[public]
-	return a, ok
+func (a *Assets) Get(public string) (Asset, bool) {
+	asset, ok := a.byName[public]
+	return asset, ok
 }

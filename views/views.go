@@ -1,6 +1,7 @@
 // Package views renders the pages. Each page is a type whose fields are all
 // that its template may show; html/template escapes every one of them, so a
-// file name is never markup. The pages work without scripts.
+// file name is never markup. The pages work without scripts. Their words are
+// in package text.
 package views
 
 import (
@@ -9,21 +10,12 @@ import (
 	"html/template"
 	"io"
 	"time"
-
-	"github.com/dustin/go-humanize"
-
-	"upload-service/static"
 )
 
 //go:embed *.html
 var files embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"asset": static.URL,
-	"bytes": func(n int64) string { return humanize.IBytes(uint64(max(0, n))) },
-	"when":  func(t time.Time) string { return t.Format("2 Jan 2006, 15:04 UTC") },
-	"iso":   func(t time.Time) string { return t.Format(time.RFC3339) },
-}).ParseFS(files, "*.html"))
+var templates = template.Must(template.New("").Funcs(functions).ParseFS(files, "*.html"))
 
 // execute renders one template of files.
 func execute(w io.Writer, name string, data any) error {
@@ -35,8 +27,9 @@ func execute(w io.Writer, name string, data any) error {
 
 // Error is what a person sees of a problem.
 type Error struct {
+	Shell
 	Status    int
-	Title     string
+	Heading   string
 	Message   string
 	RequestID string
 	SignIn    bool // offer to sign in
@@ -50,6 +43,7 @@ func (v Error) Fragment(w io.Writer) error { return execute(w, "alert", v) }
 
 // Welcome tells a stranger what to do next.
 type Welcome struct {
+	Shell
 	Local   bool
 	Address string // scheme and host, as the browser reached us
 }
@@ -60,6 +54,7 @@ func (v Welcome) Page(w io.Writer) error { return execute(w, "welcome.html", v) 
 // SignIn is the page behind /login. With a Code it has the button that uses
 // the one-time link up.
 type SignIn struct {
+	Shell
 	Local bool
 	Code  string
 }
@@ -68,7 +63,7 @@ type SignIn struct {
 func (v SignIn) Page(w io.Writer) error { return execute(w, "signin.html", v) }
 
 // SignOut asks whether a sign-out that another site started is meant.
-type SignOut struct{}
+type SignOut struct{ Shell }
 
 // Page renders the page.
 func (v SignOut) Page(w io.Writer) error { return execute(w, "signout.html", v) }
@@ -87,6 +82,7 @@ type Row struct {
 
 // Folder is the list of one folder, with the form that uploads to it.
 type Folder struct {
+	Shell
 	Slug       string
 	Path       string // with a trailing slash; "" at the top
 	Mine       bool
@@ -113,7 +109,10 @@ type Code struct {
 }
 
 // Errors is the page that explains every error code.
-type Errors struct{ Codes []Code }
+type Errors struct {
+	Shell
+	Codes []Code
+}
 
 // Page renders the page.
 func (v Errors) Page(w io.Writer) error { return execute(w, "errors.html", v) }

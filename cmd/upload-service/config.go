@@ -23,6 +23,7 @@ import (
 type Config struct {
 	Addr      string `env:"UPLOAD_ADDR" envDefault:":8000" help:"where to listen: host:port, [IPv6]:port or unix:/path; in local mode 127.0.0.1:8000 unless set"`
 	PublicURL string `env:"UPLOAD_PUBLIC_URL" example:"https://files.example.com" help:"how browsers reach the service: scheme and host, no path; makes links absolute"`
+	StaticURL string `env:"UPLOAD_STATIC_URL" example:"https://cdn.example.com/static" help:"where browsers get the style sheet and the scripts instead of /static: a CDN or a web server in front of it"`
 	Dir       string `env:"UPLOAD_DIR" envDefault:"uploads" help:"folder of all files and metadata, on one volume"`
 	TLSCert   string `env:"UPLOAD_TLS_CERT" example:"/etc/ssl/files.pem" help:"PEM file with the certificates, to serve HTTPS without a proxy"`
 	TLSKey    string `env:"UPLOAD_TLS_KEY" example:"/etc/ssl/files.key" help:"PEM file with their private key"`
@@ -158,6 +159,7 @@ func Load(flags map[string]string, environ []string, dotenv string) (Config, []s
 		cfg.Addr = "127.0.0.1:8000"
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	cfg.StaticURL = strings.TrimSuffix(cfg.StaticURL, "/")
 	cfg.GitHubURL = strings.TrimSuffix(cfg.GitHubURL, "/")
 	cfg.GitHubAPIURL = strings.TrimSuffix(cfg.GitHubAPIURL, "/")
 	for i, origin := range cfg.CORSOrigins {
@@ -219,6 +221,7 @@ func explain(e env.ParseError) error {
 func validate(cfg Config, report func(name string, wrong error)) {
 	report("UPLOAD_ADDR", checkAddr(cfg.Addr))
 	report("UPLOAD_PUBLIC_URL", checkPublicURL(cfg.PublicURL))
+	report("UPLOAD_STATIC_URL", checkStaticURL(cfg.StaticURL))
 	report("GITHUB_URL", checkGitHubURL(cfg.GitHubURL))
 	report("GITHUB_API_URL", checkGitHubURL(cfg.GitHubAPIURL))
 	report("GITHUB_TOKEN_POLICY", oneOf(cfg.GitHubTokenPolicy, "app", "pat", "any"))

@@ -19,6 +19,7 @@ import (
 	"upload-service/auth"
 	"upload-service/handlers"
 	"upload-service/handlers/transport"
+	"upload-service/static"
 	"upload-service/store"
 	"upload-service/store/kv"
 )
@@ -37,6 +38,10 @@ func serve(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.close()) }()
+	assets, err := static.Load()
+	if err != nil {
+		return err
+	}
 	st, err := store.Open(ctx, q.opts)
 	if err != nil {
 		return err
@@ -62,7 +67,7 @@ func serve(ctx context.Context, p *program) (err error) {
 		return hinted{err, "set UPLOAD_ADDR to an address that is free"}
 	}
 	var ready atomic.Bool
-	srv := newServer(cfg, st, au, log, ready.Load)
+	srv := newServer(cfg, assets, st, au, log, ready.Load)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
@@ -104,13 +109,16 @@ func serve(ctx context.Context, p *program) (err error) {
 	return errors.Join(ended, err, jobs.Shutdown())
 }
 
-func newServer(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, ready func() bool) *transport.Server {
+func newServer(
+	cfg Config, assets *static.Assets, st *store.Store, au *auth.Service, log *slog.Logger, ready func() bool,
+) *transport.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	app := handlers.New(handlers.Config{
 		PublicURL: cfg.PublicURL, Local: cfg.Local(), MaxRequestSize: int64(cfg.MaxRequestSize),
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version,
+		Assets: assets, StaticURL: cfg.StaticURL,
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),

@@ -194,6 +194,16 @@ func parseBaseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// checkStaticURL accepts an address to which the name of a file is added.
+func checkStaticURL(s string) error {
+	u, err := url.Parse(s)
+	if s != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+		u.RawQuery != "" || u.Fragment != "") {
+		return errors.New("must be an http or https URL without query or user")
+	}
+	return nil
+}
+
 func checkPublicURL(s string) error {
 	if s == "" {
 		return nil

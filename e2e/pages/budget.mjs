@@ -1,0 +1,54 @@
+// What the first visit costs: bytes, requests, shifts of the layout. The times
+// are printed for the reader; only what does not depend on the machine fails.
+import { run, assert, api, job } from './lib.mjs'
+
+const maxBytes = 60_000
+const maxRequests = 4
+
+async function visit(open, path, options) {
+  const { page } = await open(options)
+  await page.addInitScript(() => {
+    window.shift = 0
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.shift += entry.value
+    }).observe({ type: 'layout-shift', buffered: true })
+  })
+  const answers = []
+  page.on('requestfinished', (request) => answers.push(request))
+  await page.goto(job.base + path, { waitUntil: 'networkidle' })
+  let bytes = 0
+  for (const request of answers) {
+    if (request.url().startsWith('data:')) continue
+    const sizes = await request.sizes()
+    bytes += sizes.responseBodySize + sizes.responseHeadersSize
+  }
+  const requests = answers.filter((request) => !request.url().startsWith('data:')).length
+  const { shift, paint, server } = await page.evaluate(() => ({
+    shift: window.shift,
+    paint: performance.getEntriesByName('first-contentful-paint')[0]?.startTime,
+    server: performance.getEntriesByType('navigation')[0].responseStart,
+  }))
+  console.log(`${path}: ${bytes} bytes in ${requests} requests, answer after ${Math.round(server)} ms, ` +
+    `first paint after ${Math.round(paint)} ms, layout shift ${shift}`)
+  return { bytes, requests, shift }
+}
+
+await run({
+  async 'the first page is small and does not jump'(open) {
+    for (const name of ['a.pdf', 'b.jpg', 'c.zip']) await api('POST', `/api/v1/uploads?filename=${name}`, 'x')
+    await api('PUT', '/files/me/reports/d.txt', 'x')
+    for (const path of ['/', '/files/local/', '/keys', '/admin', '/docs']) {
+      for (const width of [360, 1400]) {
+        const { bytes, requests, shift } = await visit(open, path, { width })
+        assert.ok(bytes <= maxBytes, `${path} costs ${bytes} bytes`)
+        assert.ok(requests <= maxRequests, `${path} costs ${requests} requests`)
+        assert.equal(shift, 0, `${path} shifts at ${width}`)
+      }
+    }
+  },
+
+  async 'a stranger gets it as well'(open) {
+    const { bytes, requests, shift } = await visit(open, '/', { signedIn: false })
+    assert.ok(bytes <= maxBytes && requests <= maxRequests && shift === 0)
+  },
+})

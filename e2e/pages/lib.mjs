@@ -1,0 +1,132 @@
+// What the scripts share that drive pages: a browser, sign-in, checks. A
+// script calls run() with named steps; each gets a fresh page. The first
+// mistake of a step fails it, the other steps still run.
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import os from 'node:os'
+import path from 'node:path'
+import assert from 'node:assert/strict'
+import { chromium } from 'playwright-core'
+
+export { assert }
+export const job = JSON.parse(process.argv[2])
+const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+
+// The widths at which pages are looked at, in CSS pixels.
+export const widths = [320, 360, 720, 800, 1020, 1180, 1400]
+
+export async function run(steps) {
+  const browser = await chromium.launch({
+    executablePath: job.chromium,
+    headless: true,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'],
+  })
+  process.once('SIGINT', () => browser.close().finally(() => process.exit(1)))
+  let failed = 0
+  for (const [name, step] of Object.entries(steps)) {
+    const began = Date.now()
+    const opened = []
+    try {
+      await step((options) => open(browser, opened, options))
+      for (const { problems } of opened) assert.deepEqual(problems, [])
+      console.log(`ok   ${name} (${Date.now() - began} ms)`)
+    } catch (error) {
+      failed++
+      console.log(`FAIL ${name}: ${error.stack}`)
+      for (const { page } of opened) await page.screenshot({ path: path.join(job.shots, `failed-${name.replace(/\W+/g, '-')}.png`) }).catch(() => {})
+    }
+    for (const { context } of opened) await context.close()
+  }
+  await browser.close()
+  process.exit(failed ? 1 : 0)
+}
+
+// open makes a browser window. Whatever goes wrong in its pages, policy
+// violations included, is in problems and fails the step at its end.
+async function open(browser, opened, {
+  signedIn = true, scheme = 'light', width = 1400, height = 900, javaScript = true, allow = [], ...more
+} = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: javaScript, reducedMotion: 'reduce', ...more,
+  })
+  if (signedIn) {
+    await context.addCookies([{
+      name: 'upload_session', value: job.session, url: job.base, httpOnly: true, sameSite: 'Lax',
+    }])
+  }
+  const page = await context.newPage()
+  page.setDefaultTimeout(20_000)
+  const problems = []
+  const note = (text) => { if (!allow.some((pattern) => pattern.test(text))) problems.push(text) }
+  page.on('pageerror', (error) => note(`error in the page: ${error}`))
+  page.on('console', (message) => { if (message.type() === 'error') note(`console: ${message.text()}`) })
+  await context.exposeFunction('reportViolation', (text) => note(`policy: ${text}`))
+  await context.addInitScript(() => addEventListener('securitypolicyviolation', (event) => {
+    window.reportViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`)
+  }))
+  const window = { context, page, problems }
+  opened.push(window)
+  return window
+}
+
+// axe asks for what the accessibility rules find on a page; nothing is fine.
+export async function axe(page, label = page.url()) {
+  await page.evaluate(axeSource)
+  const found = await page.evaluate(async () => {
+    const { violations } = await window.axe.run(document, {
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    })
+    return violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`)
+  })
+  assert.deepEqual(found, [], `accessibility of ${label}`)
+}
+
+// narrow asks that nothing has to be scrolled sideways at any width.
+export async function narrow(page) {
+  for (const width of widths) {
+    await page.setViewportSize({ width, height: 900 })
+    const wide = await page.evaluate(async () => {
+      await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))
+      const { scrollWidth, clientWidth } = document.documentElement
+      if (scrollWidth <= clientWidth) return []
+      return [...document.querySelectorAll('body *')]
+        .filter((e) => e.getBoundingClientRect().right > clientWidth)
+        .map((e) => `${e.tagName}#${e.id}.${e.className.baseVal ?? e.className} ends at ${e.getBoundingClientRect().right}`)
+    })
+    assert.deepEqual(wide, [], `${page.url()} has to be scrolled sideways at ${width}`)
+  }
+}
+
+// shot keeps a picture of the page.
+export async function shot(page, name) {
+  await page.screenshot({ path: path.join(job.shots, `${name}.png`) })
+}
+
+// looks takes the pictures of a page in both schemes at three widths, and asks
+// axe each time.
+export async function looks(open, name, go) {
+  for (const scheme of ['light', 'dark']) {
+    for (const width of [360, 800, 1400]) {
+      const { page } = await open({ scheme, width })
+      await go(page)
+      await axe(page, `${name} ${scheme} ${width}`)
+      await shot(page, `${name}-${width}-${scheme}`)
+      await page.context().close()
+    }
+  }
+}
+
+// api makes a request with the key.
+export async function api(method, at, body, headers = {}) {
+  const res = await fetch(job.base + at, { method, body, headers: { authorization: `Bearer ${job.key}`, ...headers } })
+  if (!res.ok) throw new Error(`${method} ${at}: ${res.status} ${await res.text()}`)
+  return res
+}
+
+// file makes a file on disk and returns its path.
+export function file(name, content) {
+  const at = path.join(job.scratch ?? os.tmpdir(), name)
+  fs.writeFileSync(at, content)
+  return at
+}

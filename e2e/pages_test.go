@@ -1,0 +1,93 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestPages runs each script of folder pages in Chromium, against a binary of
+// its own in local mode. Screenshots go to test-results, which is not kept.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("install chromium: make test does")
+	}
+	shots, err := filepath.Abs("../test-results")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(shots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("pages/*.mjs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, script := range scripts {
+		name := strings.TrimSuffix(filepath.Base(script), ".mjs")
+		if name == "lib" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, t.TempDir(), "UPLOAD_LOG_LEVEL=warn")
+			runPage(t, script, map[string]any{
+				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,
+				"scratch": t.TempDir(),
+			})
+		})
+	}
+}
+
+// runPage runs a script with a job. What it prints is the log of the test.
+func runPage(t *testing.T, script string, job map[string]any) {
+	t.Helper()
+	arg, err := json.Marshal(job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", script, string(arg))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // it closes its browser
+	cmd.WaitDelay = 10 * time.Second
+	err = cmd.Run()
+	t.Logf("%s", &out)
+	if err != nil {
+		t.Errorf("%s: %v", script, err)
+	}
+}
+
+// openSession uses the link up and returns the value of the cookie.
+func (s *server) openSession(t testing.TB) string {
+	t.Helper()
+	link, err := url.Parse(s.signIn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	res, err := client.PostForm(s.url+"/login", url.Values{"code": {link.Query().Get("code")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	for _, c := range res.Cookies() {
+		if c.Name == "upload_session" {
+			return c.Value
+		}
+	}
+	t.Fatalf("sign-in answered %s without a session", res.Status)
+	return ""
+}

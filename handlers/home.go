@@ -1,0 +1,275 @@
+package handlers
+
+import (
+	"context"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"upload-service/store"
+	"upload-service/views"
+	"upload-service/views/text"
+)
+
+const (
+	maxWaiting = 200 // uploads that the page lists
+	maxRecent  = 5
+	maxFolders = 100 // that the form suggests
+	soon       = time.Hour
+)
+
+// homePage handles GET /: files to add, uploads that wait, the form that makes
+// them permanent. A stranger reads what to do next.
+func (s *Server) homePage(c *fiber.Ctx) error {
+	if principal(c).Owner.ID == "" {
+		return render(c, views.Welcome{
+			Shell: s.shell(c, text.Get("home.title"), ""), Local: s.cfg.Local, Address: s.origin(c),
+		}.Page)
+	}
+	return s.home(c, views.Submit{Folder: c.Query("folder"), OnConflict: string(store.Fail)})
+}
+
+// home renders the page with the form as it was filled in.
+func (s *Server) home(c *fiber.Ctx, form views.Submit) error {
+	ctx, owner := c.UserContext(), principal(c).Owner
+	usage, err := s.store.UsageOf(ctx, owner.ID)
+	if err != nil {
+		return err
+	}
+	recent, err := s.store.ListFiles(ctx, owner.ID, store.Query{Sort: store.Newest, Limit: maxRecent})
+	if err != nil {
+		return err
+	}
+	folders, err := s.store.ListFiles(ctx, owner.ID, store.Query{Delimiter: true, Sort: store.ByPath, Limit: maxFolders})
+	if err != nil {
+		return err
+	}
+	waiting, err := s.waiting(ctx, owner)
+	if err != nil {
+		return err
+	}
+	limits := s.cfg.Limits
+	v := views.Home{
+		Shell: s.shell(c, text.Get("home.title"), "upload"), Address: s.origin(c),
+		MaxFile: limits.FileSize, TTL: s.cfg.TemporaryTTL,
+		Storage: views.Storage{
+			Used: usage.Bytes(), Quota: limits.OwnerBytes, Files: usage.Count(), MaxFiles: limits.OwnerFiles,
+		},
+		Waiting: waiting, Submit: form, Folders: folders.Folders,
+	}
+	for _, token := range form.Tokens {
+		if !slices.ContainsFunc(waiting, func(w views.Waiting) bool { return w.Token == token }) {
+			v.Submit.Lost++
+		}
+	}
+	for i := range v.Waiting {
+		v.Waiting[i].Chosen = form.Tokens == nil || slices.Contains(form.Tokens, v.Waiting[i].Token)
+	}
+	for _, f := range recent.Files {
+		v.Recent = append(v.Recent, views.Recent{
+			Name: f.Path.Base(), Folder: strings.TrimSuffix(strings.TrimSuffix(string(f.Path), f.Path.Base()), "/"),
+			URL: fileURL(owner, f), Size: f.Size, At: f.CreatedAt, Kind: views.KindOf(f.ContentType),
+		})
+	}
+	return render(c, v.Page)
+}
+
+func fileURL(owner store.Owner, f store.File) string {
+	return "/files/" + escapePath(owner.Slug+"/"+string(f.Path))
+}
+
+// waiting are the uploads that are complete and not yet permanent.
+func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.Waiting, err error) {
+	uploads, _, err := s.store.ListUploads(ctx, owner.ID, maxWaiting, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range uploads {
+		if u.State != store.Ready || len(u.Parts) == 0 {
+			continue
+		}
+		w := views.Waiting{
+			Token: string(u.Token), Name: u.Parts[0].Name.Base(), More: len(u.Parts) - 1,
+			Kind: views.KindOf(u.Parts[0].ContentType), ExpiresAt: u.ExpiresAt, Left: time.Until(u.ExpiresAt), Chosen: true,
+		}
+		w.Soon = w.Left < soon
+		for _, p := range u.Parts {
+			w.Size += p.Size
+		}
+		list = append(list, w)
+	}
+	return list, nil
+}
+
+// waitingList handles GET /waiting: the rows of what waits, for a page that
+// has just uploaded something.
+func (s *Server) waitingList(c *fiber.Ctx) error {
+	if !isFragment(c) {
+		return c.Redirect("/", fiber.StatusSeeOther)
+	}
+	list, err := s.waiting(c.UserContext(), principal(c).Owner)
+	if err != nil {
+		return err
+	}
+	return render(c, views.Home{Waiting: list}.Rows)
+}
+
+// addWaiting handles POST /waiting: the files of a browser without scripts.
+func (s *Server) addWaiting(c *fiber.Ctx) error {
+	if !isMultipart(c) {
+		return store.Errorf(store.CodeUnsupportedType, "Send the form as multipart/form-data.")
+	}
+	return s.receive(c, store.Spec{Size: -1}, func(ctx context.Context, in *store.Intake) error {
+		_, files, err := addForm(ctx, in, c, "file")
+		if err != nil {
+			return err
+		}
+		if files == 0 {
+			return errNoFile
+		}
+		if _, err := in.StoreUpload(ctx, ""); err != nil {
+			return err
+		}
+		return c.Redirect("/", fiber.StatusSeeOther)
+	})
+}
+
+// discard handles POST /waiting/:token/discard.
+func (s *Server) discard(c *fiber.Ctx) error {
+	owner, token, err := s.uploadOf(c)
+	if err != nil {
+		return err
+	}
+	if err := s.store.DeleteUpload(c.UserContext(), owner.ID, token); err != nil {
+		return err
+	}
+	if isFragment(c) {
+		return render(c, func(io.Writer) error { return nil }) // the row goes
+	}
+	if err := s.note(c, views.Note{Text: text.Get("home.discarded")}); err != nil {
+		return err
+	}
+	return c.Redirect("/", fiber.StatusSeeOther)
+}
+
+// submit handles POST /submit: all of the chosen uploads become files, or the
+// form comes again as it was, with what is wrong.
+func (s *Server) submit(c *fiber.Ctx) error {
+	values, err := readFormValues(c)
+	if err != nil {
+		return err
+	}
+	form := views.Submit{
+		Tokens: values["token"], Folder: strings.Trim(values.Get("folder"), "/ "), Description: values.Get("description"),
+		Tags: splitTags(values["tag"]), OnConflict: values.Get("on_conflict"),
+	}
+	if now := values.Get("on_conflict_now"); now != "" { // the button that answers the question
+		form.OnConflict = now
+	}
+	if form.Tokens == nil {
+		form.Tokens = []string{}
+	}
+	owner := principal(c).Owner
+	files, err := s.submitted(c.UserContext(), owner, form)
+	if err != nil {
+		return s.submitAgain(c, owner, form, err)
+	}
+	place := owner.Slug + "/" + form.Folder
+	err = s.note(c, views.Note{
+		Text: text.Get("home.saved.n", len(files), strings.TrimSuffix(place, "/")),
+		Link: "/files/" + escapePath(strings.TrimSuffix(place, "/")) + "/",
+	})
+	if err != nil {
+		return err
+	}
+	return c.Redirect("/", fiber.StatusSeeOther)
+}
+
+func (s *Server) submitted(ctx context.Context, owner store.Owner, form views.Submit) ([]store.File, error) {
+	conflict, err := store.ParseOnConflict(form.OnConflict)
+	if err != nil {
+		return nil, err
+	}
+	req := store.Persist{Folder: form.Folder, Tags: form.Tags, OnConflict: conflict}
+	if form.Description != "" {
+		req.Metadata = map[string]string{"description": form.Description}
+	}
+	for _, t := range form.Tokens {
+		token, err := store.ParseToken(t)
+		if err != nil {
+			return nil, err
+		}
+		req.Tokens = append(req.Tokens, token)
+	}
+	if len(req.Tokens) == 0 {
+		return nil, store.FieldErrorf("token", "%s", text.Get("home.choose"))
+	}
+	files, _, err := s.store.PersistUploads(ctx, owner.ID, req)
+	return files, err
+}
+
+// submitAgain shows the form again: nothing was saved, and the tokens are
+// still in it.
+func (s *Server) submitAgain(c *fiber.Ctx, owner store.Owner, form views.Submit, err error) error {
+	e := asError(err)
+	p, known := problems[e.Code]
+	if !known || e.Code == store.CodeInternal || e.Code == store.CodeUnavailable {
+		return err
+	}
+	form.Field, form.Message = e.Field, e.Message
+	if e.Code == store.CodeConflict {
+		if form.Taken, err = s.taken(c.UserContext(), owner, form); err != nil {
+			return err
+		}
+	}
+	c.Status(p.status)
+	retarget(c)
+	return s.home(c, form)
+}
+
+// taken lists which names of a form are taken where it wants them.
+func (s *Server) taken(ctx context.Context, owner store.Owner, form views.Submit) (list []views.Taken, err error) {
+	for _, t := range form.Tokens {
+		token, err := store.ParseToken(t)
+		if err != nil {
+			return nil, nil
+		}
+		u, err := s.store.GetUpload(ctx, owner.ID, token)
+		if store.CodeOf(err) == store.CodeNotFound || store.CodeOf(err) == store.CodeGone {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, part := range u.Parts {
+			p, err := store.ParsePath(strings.TrimPrefix(form.Folder+"/"+string(part.Name), "/"))
+			if err != nil {
+				return nil, nil
+			}
+			f, err := s.store.GetFile(ctx, owner.ID, p)
+			if store.CodeOf(err) == store.CodeNotFound {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, views.Taken{Name: p.Base(), Size: f.Size, At: f.UpdatedAt, NewSize: part.Size})
+		}
+	}
+	return list, nil
+}
+
+// splitTags reads tags that come one by one or separated by commas.
+func splitTags(values []string) (tags []string) {
+	for _, v := range values {
+		for tag := range strings.SplitSeq(v, ",") {
+			if tag = strings.TrimSpace(tag); tag != "" && !slices.Contains(tags, tag) {
+				tags = append(tags, tag)
+			}
+		}
+	}
+	return tags
+}

@@ -1,0 +1,250 @@
+package handlers_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"upload-service/handlers"
+	"upload-service/store"
+)
+
+// TestSubmit drives the form of the first page as a browser without scripts.
+func TestSubmit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	form := func(values url.Values, headers ...string) answer {
+		return w.as("alice", "POST", "/submit", strings.NewReader(values.Encode()),
+			append([]string{"Content-Type", "application/x-www-form-urlencoded", "Accept", "text/html"}, headers...)...)
+	}
+	upload := func() string {
+		return field(t, w.want(201, "alice", "POST", "/api/v1/uploads?filename=a.txt", strings.NewReader("x")), "token")
+	}
+	token := upload()
+	values := url.Values{
+		"token": {token}, "folder": {"docs"}, "description": {"Words"}, "tag": {"b, a", "c"}, "on_conflict": {"fail"},
+	}
+
+	// 1. All of it becomes permanent, and the next page says so, once.
+	a := form(values)
+	if a.status != 303 || a.header.Get("Location") != "/" {
+		t.Fatalf("submit: %d %s", a.status, a.header.Get("Location"))
+	}
+	cookie, _, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
+	page := w.want(200, "alice", "GET", "/", nil, "Cookie", cookie, "Accept", "text/html")
+	if !strings.Contains(page.body, "Saved 1 file to alice/docs.") || !strings.Contains(page.body, `href="/files/alice/docs/"`) {
+		t.Errorf("no note of what was saved: %s", between(page.body, "<main", "</main>"))
+	}
+	if !strings.Contains(page.header.Get("Set-Cookie"), "upload_note=;") {
+		t.Errorf("the note is kept: %s", page.header.Get("Set-Cookie"))
+	}
+	file := w.want(200, "alice", "GET", "/api/v1/files?prefix=docs/", nil)
+	for _, want := range []string{`"path":"docs/a.txt"`, `"tags":["a","b","c"]`, `"description":"Words"`} {
+		if !strings.Contains(file.body, want) {
+			t.Errorf("the file has no %s: %s", want, file.body)
+		}
+	}
+
+	// 2. What is refused comes again as it was, with the tokens.
+	values.Set("token", upload())
+	for _, refused := range []struct {
+		status        int
+		name, value   string
+		want, headers []string
+	}{
+		{409, "folder", "docs", []string{"1 name is already taken in docs", `value="replace"`}, nil},
+		{400, "folder", "a/../b", []string{`value="a/../b"`, `aria-invalid="true"`}, []string{"HX-Request", "true", "HX-Boosted", "true"}},
+	} {
+		values.Set(refused.name, refused.value)
+		a := form(values, refused.headers...)
+		if a.status != refused.status {
+			t.Errorf("%s %q: got %d, want %d", refused.name, refused.value, a.status, refused.status)
+		}
+		for _, want := range append(refused.want, ">Words</textarea>", `value="`+values.Get("token")+`" form="submit" checked`) {
+			if !strings.Contains(a.body, want) {
+				t.Errorf("%s %q: the page has no %s", refused.name, refused.value, want)
+			}
+		}
+		if got := a.header.Get("HX-Retarget"); (got != "") != (refused.headers != nil) {
+			t.Errorf("%s %q: HX-Retarget %q", refused.name, refused.value, got)
+		}
+	}
+
+	// 3. The answer to the question wins over the choice.
+	values.Set("folder", "docs")
+	values.Set("on_conflict_now", "rename")
+	if a := form(values); a.status != 303 {
+		t.Errorf("rename: got %d: %s", a.status, a.body)
+	}
+
+	// 4. An upload that is gone is said, and the others stay chosen.
+	lost, kept := upload(), upload()
+	w.want(204, "alice", "DELETE", "/api/v1/uploads/"+lost, nil)
+	a = form(url.Values{"token": {lost, kept}})
+	if a.status != 410 || !strings.Contains(a.body, "1 file expired") || !strings.Contains(a.body, kept+`" form="submit" checked`) {
+		t.Errorf("a lost token: %d: %s", a.status, between(a.body, `id="submit"`, "</form>"))
+	}
+	if a := form(url.Values{}); a.status != 400 || !strings.Contains(a.body, "Choose at least one file") {
+		t.Errorf("no token: %d", a.status)
+	}
+}
+
+// TestWaiting adds and removes without scripts, and as the scripts do.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{limits: store.Limits{FileSize: 100}})
+	post := func(body string, headers ...string) answer {
+		return w.as("alice", "POST", "/waiting", strings.NewReader(body),
+			append([]string{"Content-Type", "multipart/form-data; boundary=b"}, headers...)...)
+	}
+	part := func(content string) string {
+		return "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"<b>.html\"\r\n\r\n" + content + "\r\n--b--\r\n"
+	}
+	for body, want := range map[string]int{
+		part("x"): 303, part(strings.Repeat("x", 101)): 413, "--b--\r\n": 400,
+	} {
+		if a := post(body); a.status != want {
+			t.Errorf("%.20q: got %d, want %d: %s", body, a.status, want, a.body)
+		}
+	}
+	w.want(415, "alice", "POST", "/waiting", strings.NewReader("x"), "Content-Type", "text/plain")
+	a := w.want(200, "alice", "GET", "/waiting", nil, "HX-Request", "true")
+	if strings.Contains(a.body, "<html") || strings.Contains(a.body, "<b>") || !strings.Contains(a.body, "&lt;b&gt;") {
+		t.Errorf("the rows: %s", a.body)
+	}
+	token := between(a.body, `data-token="`, `"`)
+	w.want(200, "alice", "POST", "/waiting/"+token+"/discard", nil, "HX-Request", "true")
+	w.want(404, "bob", "POST", "/waiting/"+token+"/discard", nil)
+	done := field(t, w.want(201, "alice", "POST", "/api/v1/uploads?filename=p", strings.NewReader("x")), "token")
+	w.want(201, "alice", "POST", "/api/v1/uploads/"+done+"/persist", strings.NewReader("{}"), "Content-Type", "application/json")
+	w.want(409, "alice", "POST", "/waiting/"+done+"/discard", nil)
+}
+
+// TestNote refuses words that are not ours.
+func TestNote(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for _, cookie := range []string{"upload_note=e30", "upload_note=%%%", "upload_note=" + strings.Repeat("A", 200)} {
+		if a := w.want(200, "alice", "GET", "/", nil, "Cookie", cookie); strings.Contains(a.body, "data-toast") {
+			t.Errorf("%s was shown", cookie)
+		}
+	}
+}
+
+// TestStatic loads what a page names, in each encoding.
+func TestStatic(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	page := w.want(200, "alice", "GET", "/", nil)
+	names := regexp.MustCompile(`(?:src|href)="(/static/[^"]+)"`).FindAllStringSubmatch(page.body, -1)
+	if len(names) != 2 {
+		t.Fatalf("the page names %v, want a style sheet and a script", names)
+	}
+	for _, name := range names {
+		plain := w.want(200, "anonymous", "GET", name[1], nil, "Accept-Encoding", "identity")
+		zipped := w.want(200, "anonymous", "GET", name[1], nil, "Accept-Encoding", "gzip")
+		small := w.want(200, "anonymous", "GET", name[1], nil, "Accept-Encoding", "gzip, deflate, br")
+		if e := small.header.Get("Content-Encoding"); e != "br" || len(small.body) >= len(zipped.body) {
+			t.Errorf("%s: encoding %q, %d bytes; gzip has %d", name[1], e, len(small.body), len(zipped.body))
+		}
+		r, err := gzip.NewReader(strings.NewReader(zipped.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, []byte(plain.body)) {
+			t.Errorf("%s: gzip is not the plain file: %v", name[1], err)
+		}
+		for header, want := range map[string]string{
+			"Cache-Control": "public, max-age=31536000, immutable", "Access-Control-Allow-Origin": "*", "Vary": "Accept-Encoding",
+		} {
+			if got := plain.header.Get(header); got != want {
+				t.Errorf("%s: %s is %q, want %q", name[1], header, got, want)
+			}
+		}
+	}
+
+	cdn := newWorld(t, setup{http: func(c *handlers.Config) { c.StaticURL = "https://cdn.example/assets" }})
+	page = cdn.want(200, "alice", "GET", "/", nil)
+	if !strings.Contains(page.body, `src="https://cdn.example/assets/app.`) {
+		t.Error("the page does not load its script from UPLOAD_STATIC_URL")
+	}
+	if policy := page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "script-src 'self' https://cdn.example;") {
+		t.Errorf("the policy is %s", policy)
+	}
+}
+
+// TestPagePolicy asks that no page has a script, style or handler of its own.
+func TestPagePolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	inline := regexp.MustCompile(`(?i)<style|\sstyle=|\son[a-z]+=|javascript:|<script(?: [^>]*)?>[^<]`)
+	w.want(201, "alice", "PUT", "/files/me/d/x.txt", strings.NewReader("x"))
+	for _, path := range []string{"/", "/login", "/files/me/", "/files/me/d/", "/docs", "/docs/errors", "/nothing"} {
+		for _, who := range []string{"alice", "root"} {
+			a := w.as(who, "GET", path, nil, "Accept", "text/html")
+			if found := inline.FindString(a.body); found != "" {
+				t.Errorf("%s as %s has %q", path, who, found)
+			}
+			policy := a.header.Get("Content-Security-Policy")
+			for _, want := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+				if !strings.Contains(policy, want) {
+					t.Errorf("%s as %s: the policy %q has no %s", path, who, policy, want)
+				}
+			}
+			if strings.Contains(policy, "unsafe") {
+				t.Errorf("%s as %s: the policy is %q", path, who, policy)
+			}
+		}
+	}
+}
+
+// TestBoostedErrors sends what a script has to know to show an error.
+func TestBoostedErrors(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	a := w.want(404, "alice", "GET", "/files/me/none", nil, "HX-Request", "true", "HX-Boosted", "true")
+	if a.header.Get("HX-Retarget") != "#main" || !strings.Contains(a.body, `<main id="main"`) {
+		t.Errorf("a boosted link: %v", a.header)
+	}
+	a = w.want(404, "alice", "GET", "/files/me/none", nil, "HX-Request", "true")
+	if !strings.Contains(a.header.Get("HX-Trigger"), `"toast"`) {
+		t.Errorf("a part of a page: %v", a.header)
+	}
+	a = w.want(401, "anonymous", "GET", "/waiting", nil, "HX-Request", "true")
+	if !strings.Contains(a.header.Get("HX-Trigger"), `"session-expired"`) {
+		t.Errorf("without a session: %v", a.header)
+	}
+}
+
+// TestTheme keeps the choice, and goes back to where it was made.
+func TestTheme(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for referer, want := range map[string]string{
+		w.url + "/files/alice/?q=a": "/files/alice/?q=a", "https://evil.example/x": "/", "": "/", w.url + "//evil.example": "/",
+	} {
+		a := w.want(303, "alice", "POST", "/theme", strings.NewReader("theme=dark"),
+			"Content-Type", "application/x-www-form-urlencoded", "Referer", referer)
+		if got := a.header.Get("Location"); got != want {
+			t.Errorf("from %q: Location %q, want %q", referer, got, want)
+		}
+		cookie := (&http.Response{Header: a.header}).Cookies()
+		if len(cookie) == 0 || cookie[0].Value != "dark" || cookie[0].MaxAge < int((30*24*time.Hour).Seconds()) {
+			t.Errorf("cookie %v", cookie)
+		}
+	}
+	page := w.want(200, "alice", "GET", "/", nil, "Cookie", "theme=dark")
+	if !strings.Contains(page.body, `<html lang="en" data-theme="dark">`) {
+		t.Error("the page is not dark")
+	}
+	page = w.want(200, "alice", "GET", "/", nil, "Cookie", `theme="><script>`)
+	if strings.Contains(page.body, `"><script>`) {
+		t.Error("the cookie is markup")
+	}
+}

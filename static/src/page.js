@@ -1,0 +1,95 @@
+// Small things that several pages share: times, copying, the theme, focus.
+import { script as text } from './text.js'
+
+const $ = (selector, root = document) => root.querySelector(selector)
+export const live = (message) => { $('#live').textContent = message }
+
+const day = 24 * 3600 * 1000
+const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' })
+const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' })
+
+// Times as the reader's clock shows them, the exact one in the tooltip.
+export function localTime(date, now = new Date()) {
+  const midnight = new Date(now).setHours(0, 0, 0, 0)
+  if (date >= midnight && date < midnight + day) return text.today + clock.format(date)
+  if (date >= midnight - day && date < midnight) return text.yesterday
+  const sameYear = date.getFullYear() === now.getFullYear()
+  return new Intl.DateTimeFormat(undefined, {
+    day: 'numeric', month: 'short', ...(sameYear ? {} : { year: 'numeric' }),
+  }).format(date)
+}
+
+function dress(root) {
+  for (const time of root.querySelectorAll('time[datetime]:not([title])')) {
+    const date = new Date(time.dateTime)
+    time.title = full.format(date)
+    time.textContent = localTime(date)
+  }
+  for (const link of document.querySelectorAll('[data-nav]')) {
+    const { pathname } = new URL(link.href)
+    const here = location.pathname
+    const current = pathname === '/' ? here === '/' : here.startsWith(pathname.split('/').slice(0, 2).join('/'))
+    current ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current')
+  }
+  // In an urlencoded form of htmx a picker would be sent as a text.
+  document.querySelector('#drop input[type=file]')?.removeAttribute('name')
+  root.querySelector('[data-focus]')?.focus()
+}
+dress(document)
+document.addEventListener('htmx:afterSettle', (event) => dress(event.target))
+
+// A boosted page change is told as a browser tells one.
+document.addEventListener('htmx:afterSettle', (event) => {
+  if (event.target.id !== 'main') return
+  if (!document.activeElement || document.activeElement === document.body) {
+    $('#main').focus({ preventScroll: true })
+  }
+  live(document.title.split(' · ')[0])
+})
+
+document.addEventListener('click', async (event) => {
+  const copy = event.target.closest('[data-copy]')
+  if (!copy) return
+  const source = $(copy.dataset.copy)
+  const value = source.value ?? source.textContent
+  try {
+    await navigator.clipboard.writeText(value.trim())
+    live(text.copied)
+    copy.dataset.done = ''
+    setTimeout(() => delete copy.dataset.done, 2000)
+  } catch {
+    source.select ? source.select() : getSelection().selectAllChildren(source)
+  }
+})
+
+// The theme changes in place; the cookie lets the server write it next time.
+document.addEventListener('submit', (event) => {
+  const form = event.target.closest('[data-theme-form]')
+  if (!form) return
+  event.preventDefault()
+  const button = $('button', form)
+  const order = ['auto', 'light', 'dark']
+  const theme = button.value
+  if (theme === 'auto') delete document.documentElement.dataset.theme
+  else document.documentElement.dataset.theme = theme
+  const keep = theme === 'auto' ? 'theme=; max-age=0' : `theme=${theme}; max-age=31536000`
+  document.cookie = `${keep}; path=/; samesite=lax`
+  button.value = order[(order.indexOf(theme) + 1) % 3]
+  button.title = button.ariaLabel = text[`theme_${theme}`]
+  $('use', button).setAttribute('href', `#i-${{ auto: 'auto', light: 'sun', dark: 'moon' }[theme]}`)
+})
+
+// A row whose form takes it away is removed without a new page.
+document.addEventListener('htmx:configRequest', (event) => {
+  if (event.target.matches('form[data-row]')) delete event.detail.headers['HX-Boosted']
+})
+document.addEventListener('htmx:beforeSwap', (event) => {
+  const form = event.detail.requestConfig?.elt
+  if (!form?.matches?.('form[data-row]') || event.detail.xhr.status >= 400) return
+  event.detail.shouldSwap = false
+  const row = form.closest('li, tr')
+  const next = row.nextElementSibling ?? row.previousElementSibling
+  row.remove()
+  ;(next?.querySelector('button') ?? $('#main')).focus()
+  document.body.dispatchEvent(new CustomEvent('rows:changed', { bubbles: true }))
+})

@@ -1,0 +1,2 @@
+// The queue of uploads in the browser.
+export {}
