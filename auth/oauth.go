@@ -56,9 +56,10 @@ type Callback struct {
 }
 
 // FinishSignIn ends a sign-in: it returns the id of a new session, always
-// another one than before, and what BeginSignIn got as next. What the token of
-// GitHub is good for is asked here, and then it is forgotten. Errors: invalid
-// (begin again), forbidden (see NotAllowed), unavailable.
+// another one than before, and what BeginSignIn got as next, also with an error
+// about a sign-in that this browser did begin. What the token of GitHub is good
+// for is asked here, and then it is forgotten. Errors: invalid (begin again),
+// forbidden (see NotAllowed), unavailable.
 func (s *Service) FinishSignIn(ctx context.Context, c Callback) (id, next string, err error) {
 	// 1. Did this browser begin it, and not long ago?
 	if c.Pending == "" {
@@ -75,27 +76,28 @@ func (s *Service) FinishSignIn(ctx context.Context, c Callback) (id, next string
 	if err := errors.Join(err, err2); err != nil || !now.Before(ends) {
 		return "", "", errBeginAgain.WithCause(err)
 	}
+	next = string(text)
 
 	// 2. Who is it?
 	if c.Error != "" {
-		return "", "", refusal(c.Error)
+		return "", next, refusal(c.Error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, gitHubTime)
 	defer cancel()
 	token, err := s.exchange(ctx, c)
 	if err != nil {
-		return "", "", err
+		return "", next, err
 	}
 	a, err := s.identify(ctx, token, s.user)
 	if store.CodeOf(err) == store.CodeUnauthenticated {
 		err = errBeginAgain.WithCause(err)
 	}
 	if err != nil {
-		return "", "", err
+		return "", next, err
 	}
 	p, err := s.admit(ctx, a)
 	if err != nil {
-		return "", "", err
+		return "", next, err
 	}
 
 	// 3. A new session, once.
@@ -112,7 +114,7 @@ func (s *Service) FinishSignIn(ctx context.Context, c Callback) (id, next string
 		}
 		return replaceSession(tx, c.Old, id, ses)
 	})
-	return id, string(text), err
+	return id, next, err
 }
 
 func (s *Service) stateOf(pending string) string    { return s.mac("state", pending) }

@@ -255,7 +255,7 @@ func TestGitHubRefuses(t *testing.T) {
 		"limit":             {status(user, 403, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "1767323105"), store.CodeUnavailable, limits + "1m0s."},
 		"limit of the page": {status(exchange, 429, "Retry-After", "60"), store.CodeUnavailable, limits + "1m0s."},
 		"limit of orgs":     {status(orgs, 403, "Retry-After", "90"), store.CodeUnavailable, limits + "1m30s."},
-		"hidden orgs":       {status(orgs, 403), store.CodeForbidden, "The account alice may not use this service."},
+		"hidden orgs":       {status(orgs, 403), store.CodeForbidden, "The account alice is not on the list"},
 		"no answer":         {at(exchange, slow), store.CodeUnavailable, silent},
 		"no user":           {at(user, slow), store.CodeUnavailable, silent},
 		"rubbish":           {at(exchange, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") }), store.CodeUnavailable, silent},

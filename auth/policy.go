@@ -104,19 +104,24 @@ func (s *Service) allowsOrg(org string) bool {
 }
 
 // NotAllowed is the cause of a forbidden error about the account itself, which
-// no other request of it would get round.
-type NotAllowed struct{ Login string }
+// no other request of it would get round. With Stale it was allowed, and to
+// sign in again with it is enough.
+type NotAllowed struct {
+	Login string
+	Stale bool
+}
 
 // Error says it for the log.
 func (e NotAllowed) Error() string { return "not allowed here: " + e.Login }
 
 func (s *Service) notAllowed(login string) error {
-	why := "It is not on the list of accounts that may use this service."
+	why := "The account %s is not on the list of those that may use this service. Ask its administrator."
 	if len(s.cfg.AllowedOrgs) > 0 {
-		why = "It is not on the list of accounts that may use this service, and GitHub does not tell us that it is " +
-			"a member of an organization that may. The organization may have to approve this service's app first."
+		why = "The account %s is not on the list of those that may use this service, and GitHub does not tell us that it " +
+			"is a member of an organization that may. Ask the administrator; " +
+			"the organization may have to let this service's app in first."
 	}
-	return store.Errorf(store.CodeForbidden, "The account %s may not use this service. %s", login, why).WithCause(NotAllowed{login})
+	return store.Errorf(store.CodeForbidden, why, login).WithCause(NotAllowed{Login: login})
 }
 
 // memberLife is how long GitHub's word counts that somebody is a member of an
@@ -171,7 +176,7 @@ func (s *Service) stillAllowed(ctx context.Context, o store.Owner) error {
 	case s.cfg.Now().Sub(m.At) >= memberLife:
 		return store.Errorf(store.CodeForbidden,
 			"It was last confirmed %d days ago that %s is a member of %s; sign in with GitHub, or send a GitHub token once.",
-			int(s.cfg.Now().Sub(m.At).Hours()/24), o.Login, m.Org).WithCause(NotAllowed{o.Login})
+			int(s.cfg.Now().Sub(m.At).Hours()/24), o.Login, m.Org).WithCause(NotAllowed{Login: o.Login, Stale: true})
 	}
 	return nil
 }
