@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-ACYj74g3Ppfjt8gd+E17hDjZAYGMk+SzWxX9aHtXAqY=";
+        outputHash = "sha256-7va/ViCrmo8ukR1vXszcVMh4NesvOEEKJ+UWxUU94lc=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -16,15 +16,13 @@ for (const name of fs.readdirSync(dist)) {
 
 const result = await build({
   absWorkingDir: here,
-  entryPoints: ['src/app.css', 'src/app.js'],
+  entryPoints: ['src/app.css', 'src/app.js', 'src/uploader.js'],
   outdir: 'dist',
   bundle: true,
   minify: true,
-  splitting: true,
   format: 'esm',
   target: ['es2022', 'chrome123', 'firefox121', 'safari17.5'],
   entryNames: '[name].[hash]',
-  chunkNames: '[name].[hash]',
   legalComments: 'none', // licenses.txt has them
   metafile: true,
   logLevel: 'warning',
@@ -33,7 +31,7 @@ const result = await build({
 const manifest = {}
 for (const [file, output] of Object.entries(result.metafile.outputs)) {
   const name = path.basename(file)
-  manifest[output.entryPoint ? path.basename(output.entryPoint) : name] = name
+  manifest[path.basename(output.entryPoint)] = name
 }
 
 // The licenses of what was bundled go with it.

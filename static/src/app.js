@@ -4,9 +4,11 @@ import htmx from 'htmx.org/dist/htmx.esm.js'
 import './page.js'
 import './toasts.js'
 import './submit.js'
+import './session.js'
 
-// The queue outlives the pages between which a person moves.
-const queue = () => import('./uploader.js')
+// The queue outlives the pages between which a person moves. It is a bundle of
+// its own, loaded when there is time.
+const queue = () => import(document.body.dataset.uploader)
 const wanted = () => document.querySelector('#drop, [data-needs-queue]')
 if (wanted()) {
   ('requestIdleCallback' in window ? requestIdleCallback : setTimeout)(queue)

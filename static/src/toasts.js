@@ -58,8 +58,8 @@ function lift() {
 lift()
 document.addEventListener('htmx:afterSettle', lift)
 document.addEventListener('toast', (event) => {
-  const { text: message, bad } = event.detail
-  say(message, { bad })
+  const { text: message, ...how } = event.detail
+  say(message, how)
 })
 
 // Undo by key, as everywhere else.

@@ -1,2 +1,476 @@
-// The queue of uploads in the browser.
-export {}
+// The queue of uploads in the browser. It lives outside the pages between
+// which a person moves: only its rows are drawn into whatever page is there.
+//
+// What is on its way is remembered in localStorage under the account, so that
+// after a reload the same file goes on where it stopped. A lock tells other
+// tabs that this one is at it.
+import { Upload } from 'tus-js-client'
+import { script as text, fill } from './text.js'
+import { bytes, duration } from './format.js'
+import { draw, row, summary } from './rows.js'
+
+const atOnce = 3
+const chunk = 32 << 20 // a proxy in front may bound a body
+const small = 1 << 20 // goes along with the request that creates the upload
+const waits = [0, 1, 3, 5, 10, 20, 30].map((s) => s * 1000)
+const undoable = 50e6
+const touchEvery = 5 * 60_000
+
+const items = []
+const owner = () => document.body.dataset.owner
+const prefix = () => `upload:${owner()}:`
+const active = (item) => ['starting', 'uploading', 'finishing'].includes(item.state)
+const unfinished = (item) => active(item) || ['queued', 'paused', 'retrying', 'offline', 'blocked'].includes(item.state)
+
+const fingerprint = ({ name, size, type, lastModified }) => [name, size, type, lastModified].join('|')
+const remember = (item) => {
+  const { name, size, type, lastModified } = item.file
+  localStorage.setItem(prefix() + item.id, JSON.stringify({ url: item.url, name, size, type, lastModified }))
+}
+const forget = (item) => localStorage.removeItem(prefix() + item.id)
+
+// Law: set() is the only way from one state to another.
+function set(item, state, more = {}) {
+  Object.assign(item, { error: '', action: '' }, more, { state })
+  if (!unfinished(item)) release(item)
+  draw(item)
+  schedule()
+}
+
+// schedule starts what may start, smallest first as they were added together.
+function schedule() {
+  let running = items.filter(active).length
+  for (const item of items) {
+    if (running >= atOnce) break
+    if (item.state === 'queued') {
+      running++
+      start(item)
+    }
+  }
+  paint()
+}
+
+async function start(item) {
+  set(item, 'starting')
+  if (!item.lock && !(await claim(item))) {
+    return set(item, 'failed', { error: text.other_tab, action: 'retry' })
+  }
+  if (item.state !== 'starting') return // paused or cancelled meanwhile
+  item.upload ??= new Upload(item.file, {
+    endpoint: item.endpoint,
+    uploadUrl: item.url,
+    chunkSize: chunk,
+    uploadDataDuringCreation: item.file.size <= small,
+    retryDelays: null, // failed() decides
+    storeFingerprintForResuming: false, // remember() does
+    metadata: { filename: item.file.name, filetype: item.file.type },
+    onUploadUrlAvailable() {
+      item.url = item.upload.url
+      remember(item)
+    },
+    onProgress(loaded) {
+      item.tries = 0
+      progress(item, loaded)
+    },
+    onSuccess() {
+      item.url = item.upload.url
+      done(item)
+    },
+    onError: (error) => failed(item, error),
+  })
+  item.upload.start()
+}
+
+const say = (detail) => document.dispatchEvent(new CustomEvent('toast', { detail }))
+
+// claim takes the lock of a file for as long as its upload is unfinished.
+function claim(item) {
+  return new Promise((taken) => {
+    navigator.locks.request(prefix() + item.id, { ifAvailable: true }, (lock) => {
+      if (!lock) return taken(false)
+      return new Promise((free) => {
+        item.lock = free
+        taken(true)
+      })
+    })
+  })
+}
+function release(item) {
+  item.lock?.()
+  item.lock = undefined
+}
+
+function progress(item, loaded) {
+  const now = performance.now()
+  item.loaded = loaded
+  item.samples = [...item.samples.filter(([at]) => now - at < 5000), [now, loaded]]
+  const [[at, before]] = item.samples
+  item.speed = now - at > 500 ? (loaded - before) / ((now - at) / 1000) : 0
+  if (item.state !== 'uploading' && item.state !== 'finishing') set(item, 'uploading')
+  if (loaded === item.file.size && item.state === 'uploading') set(item, 'finishing')
+  paint()
+}
+
+function done(item) {
+  forget(item)
+  item.token = item.url.split('/').pop()
+  set(item, 'ready', { loaded: item.file.size })
+  tell(fill(text.live_uploaded, item.file.name))
+  document.body.dispatchEvent(new CustomEvent('upload:ready', {
+    bubbles: true, detail: { token: item.token, name: item.file.name, size: item.file.size },
+  }))
+  if (!document.getElementById('waiting-list')) remove(item)
+  if (!items.some(unfinished)) {
+    const lost = items.filter((i) => i.state === 'failed').length
+    tell(lost ? fill(text.live_all_but, lost) : text.live_all)
+  }
+}
+
+// failed decides what an error means: wait and go on, ask a person, or give up.
+async function failed(item, error) {
+  const response = error.originalResponse
+  const status = response?.getStatus() ?? 0
+  const after = Number(response?.getHeader('Retry-After')) * 1000 || 0
+  if (status === 0 && !navigator.onLine) return set(item, 'offline')
+  if (status === 0 && !(await readable(item.file))) {
+    return set(item, 'failed', { error: text.changed, action: 'again' })
+  }
+  if (!unfinished(item) || item.state === 'paused') return
+  if (status === 401) {
+    set(item, 'blocked')
+    return document.body.dispatchEvent(new CustomEvent('session-expired', { bubbles: true }))
+  }
+  if ((status === 404 || status === 410) && item.url && !item.anew) {
+    forget(item)
+    item.anew = true
+    item.url = item.upload = undefined
+    item.loaded = 0
+    return set(item, 'queued')
+  }
+  if (status === 0 || [409, 423, 429].includes(status) || (status >= 500 && status !== 507)) {
+    const wait = Math.max(after, waits[Math.min(item.tries++, waits.length - 1)])
+    return retry(item, wait, status === 429 ? text.rate : text.lost)
+  }
+  forget(item)
+  const retryable = status === 507 || status === 460
+  set(item, 'failed', { error: reason(status, response), action: retryable ? 'retry' : '' })
+  tell(fill(text.live_failed, item.file.name, item.error), true)
+}
+
+function retry(item, wait, why) {
+  set(item, 'retrying', { due: performance.now() + wait, why })
+  item.timer = setTimeout(() => item.state === 'retrying' && set(item, 'queued'), wait)
+}
+
+// A file that was changed or removed on disk cannot be read any more.
+async function readable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer()
+    return true
+  } catch {
+    return false
+  }
+}
+
+function reason(status, response) {
+  if (status === 507) return text.disk
+  try {
+    const { code, detail } = JSON.parse(response.getBody())
+    return code === 'quota_exceeded' ? text.quota : detail
+  } catch {
+    return fill(text.refused, status)
+  }
+}
+
+// add takes files that a person chose, dropped or pasted.
+function add(files) {
+  const drop = document.getElementById('drop')
+  const max = Number(drop?.dataset.maxFile) || Infinity
+  const left = Number(drop?.dataset.left ?? -1)
+  let room = (left < 0 ? Infinity : left) - items.filter(unfinished).reduce((sum, i) => sum + i.file.size - i.loaded, 0)
+  let added = 0
+  for (const file of [...files].sort((a, b) => a.size - b.size)) {
+    const id = fingerprint(file)
+    const known = items.find((i) => i.id === id && (unfinished(i) || i.state === 'needs-file'))
+    if (known) {
+      if (known.state === 'needs-file') {
+        known.file = file
+        set(known, 'queued')
+        added++
+      }
+      continue
+    }
+    const item = make(file, id)
+    if (file.size > max) {
+      set(item, 'rejected', { error: fill(text.too_large, bytes(file.size), limit(max)) })
+      tell(fill(text.live_failed, file.name, item.error), true)
+    } else if (file.size > room) {
+      set(item, 'rejected', { error: text.quota })
+      tell(fill(text.live_failed, file.name, item.error), true)
+    } else {
+      room -= file.size
+      added++
+      set(item, 'queued')
+    }
+  }
+  if (added) tell(added === 1 ? text.live_added_one : fill(text.live_added, added))
+}
+
+const limit = (n) => (n % 2 ** 30 ? bytes(n) : `${n / 2 ** 30}\u00a0GiB`)
+
+function make(file, id, more = {}) {
+  const known = JSON.parse(localStorage.getItem(prefix() + id) ?? '{}')
+  const item = {
+    id, file, url: known.url, loaded: 0, tries: 0, samples: [], speed: 0, endpoint: '/tus/', ...more,
+  }
+  item.li = row(item, act)
+  items.push(item)
+  mount()
+  return item
+}
+
+function remove(item) {
+  const next = item.li.nextElementSibling ?? item.li.previousElementSibling
+  const held = item.li.contains(document.activeElement)
+  clearTimeout(item.timer)
+  release(item)
+  items.splice(items.indexOf(item), 1)
+  item.li.remove()
+  if (held) (next?.querySelector('button') ?? document.getElementById('file'))?.focus()
+  mount()
+  schedule()
+}
+
+// act is what the buttons of a row do.
+const act = {
+  pause(item) {
+    item.upload?.abort()
+    set(item, 'paused')
+    tell(fill(text.live_paused, item.file.name))
+  },
+  resume(item) {
+    set(item, 'queued')
+    tell(fill(text.live_resumed, item.file.name))
+  },
+  retry(item) {
+    clearTimeout(item.timer)
+    item.tries = 0
+    set(item, 'queued')
+  },
+  signIn: () => document.body.dispatchEvent(new CustomEvent('session-expired', { bubbles: true })),
+  again(item) {
+    remove(item)
+    document.getElementById('file').click()
+  },
+  choose: () => document.getElementById('file').click(),
+  async cancel(item) {
+    const began = item.state
+    item.upload?.abort()
+    const end = async () => {
+      forget(item)
+      // Whoever is not there any more need not be told.
+      if (item.url) await Upload.terminate(item.url, { retryDelays: null }).catch(() => {})
+    }
+    if (began === 'uploading' && item.loaded > undoable) {
+      set(item, 'cancelled')
+      item.li.hidden = true
+      const timer = setTimeout(() => { end(); remove(item) }, 8000)
+      say({
+        text: fill(text.cancelled, item.file.name),
+        action: text.undo,
+        onAction() {
+          clearTimeout(timer)
+          item.li.hidden = false
+          set(item, 'queued')
+        },
+      })
+      return
+    }
+    remove(item)
+    await end()
+  },
+  remove,
+}
+
+// mount draws the rows where the page has room for them, else what goes on in
+// the tray.
+function mount() {
+  const list = document.getElementById('queue')
+  const tray = document.getElementById('tray')
+  const on = items.length > 0
+  if (list) {
+    for (const item of items) if (item.li.parentElement !== list) list.append(item.li)
+    list.hidden = !on
+    document.getElementById('drop').classList.toggle('compact', on || document.querySelector('#waiting-list > li, .recent') !== null)
+  }
+  document.getElementById('summary')?.toggleAttribute('hidden', !items.some(unfinished))
+  tray.hidden = Boolean(list) || !items.some(unfinished)
+  paint()
+}
+
+// paint writes what moves, at most four times a second.
+let painting
+const title = () => document.title.replace(/^\d+% · /, '')
+function paint() {
+  painting ??= setTimeout(() => {
+    painting = undefined
+    for (const item of items) draw(item)
+    const all = items.filter((i) => unfinished(i) || i.state === 'ready')
+    const running = all.filter(unfinished)
+    const loaded = all.reduce((sum, i) => sum + i.loaded, 0)
+    const size = all.reduce((sum, i) => sum + i.file.size, 0)
+    const speed = running.reduce((sum, i) => sum + (active(i) ? i.speed : 0), 0)
+    const state = {
+      running: running.length, all: all.length, loaded, size,
+      left: speed ? duration((size - loaded) / speed) : '',
+      paused: running.every((i) => i.state === 'paused'),
+    }
+    for (const id of ['summary', 'tray']) summary(document.getElementById(id), state, toggleAll)
+    document.title = running.length ? `${Math.floor(100 * loaded / (size || 1))}% · ${title()}` : title()
+    if (running.length) addEventListener('beforeunload', ask)
+    else removeEventListener('beforeunload', ask)
+    if (items.some((i) => i.state === 'retrying' || active(i))) paint()
+  }, 250)
+}
+const ask = (event) => event.preventDefault()
+
+function toggleAll() {
+  const running = items.filter(unfinished)
+  const paused = running.every((i) => i.state === 'paused')
+  for (const item of running) {
+    if (paused) set(item, 'queued')
+    else if (item.state !== 'paused') {
+      clearTimeout(item.timer)
+      item.upload?.abort()
+      set(item, 'paused')
+    }
+  }
+}
+
+// tell speaks to those who do not see the rows, at most once a second.
+let spoken = 0
+let next
+function tell(message, urgent = false) {
+  if (urgent) {
+    document.getElementById('alert').textContent = message
+    return
+  }
+  clearTimeout(next)
+  next = setTimeout(() => {
+    spoken = performance.now()
+    document.getElementById('live').textContent = message
+  }, Math.max(0, spoken + 1000 - performance.now()))
+}
+
+// recall lists what a page before this one left unfinished.
+async function recall() {
+  const held = new Set((await navigator.locks.query()).held.map((lock) => lock.name))
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(prefix()) || held.has(key)) continue
+    const id = key.slice(prefix().length)
+    if (items.some((item) => item.id === id)) continue
+    const { url, ...file } = JSON.parse(localStorage.getItem(key))
+    const res = await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } }).catch(() => null)
+    if (!res || res.status === 401) continue // asked again with the next page
+    const offset = Number(res.headers.get('Upload-Offset'))
+    if (!res.ok || offset === file.size) { // gone, or complete: then the server lists it
+      localStorage.removeItem(key)
+      continue
+    }
+    const item = make(file, id, { url, loaded: offset })
+    set(item, 'needs-file')
+  }
+}
+
+// What is dropped may be folders, which only the entries tell.
+async function walk(entry, into) {
+  if (entry.isFile) {
+    into.push(await new Promise((ok, no) => entry.file(ok, no)))
+    return
+  }
+  const reader = entry.createReader()
+  for (;;) {
+    const batch = await new Promise((ok, no) => reader.readEntries(ok, no))
+    if (!batch.length) return
+    for (const child of batch) await walk(child, into)
+  }
+}
+
+function suggest(folder) {
+  const field = document.getElementById('folder')
+  if (!field || field.value || !folder) return
+  field.value = folder
+  field.dispatchEvent(new Event('input', { bubbles: true }))
+}
+
+const hasFiles = (event) => event.dataTransfer?.types.includes('Files')
+let depth = 0
+function over(event, on) {
+  const drop = document.getElementById('drop')
+  if (!drop || !hasFiles(event)) return
+  depth = on ? depth + 1 : Math.max(0, depth - 1)
+  drop.classList.toggle('over', depth > 0)
+}
+addEventListener('dragenter', (event) => over(event, true))
+addEventListener('dragleave', (event) => over(event, false))
+addEventListener('dragover', (event) => hasFiles(event) && document.getElementById('drop') && event.preventDefault())
+addEventListener('drop', async (event) => {
+  const drop = document.getElementById('drop')
+  if (!drop || !hasFiles(event)) return
+  event.preventDefault()
+  depth = 0
+  drop.classList.remove('over')
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean)
+  if (!entries.some((entry) => entry.isDirectory)) return add(event.dataTransfer.files)
+  const files = []
+  for (const entry of entries) await walk(entry, files)
+  suggest(entries.find((entry) => entry.isDirectory).name)
+  add(files)
+})
+addEventListener('paste', (event) => {
+  if (!document.getElementById('drop') || !event.clipboardData.files.length) return
+  const at = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '')
+  add([...event.clipboardData.files].map((file, i) => new File([file],
+    `pasted-${at}${i ? `-${i + 1}` : ''}${/\.[^.]+$/.exec(file.name)?.[0] ?? ''}`, { type: file.type, lastModified: file.lastModified })))
+})
+document.addEventListener('change', (event) => {
+  if (event.target.id !== 'file' && event.target.id !== 'file-folder') return
+  suggest(event.target.files[0]?.webkitRelativePath?.split('/')[0])
+  add(event.target.files)
+  event.target.value = ''
+})
+
+// The lists of the server and of the queue never show the same file twice.
+function settled() {
+  for (const item of items.filter((i) => i.state === 'ready')) {
+    if (document.querySelector(`#waiting-list [data-token="${item.token}"]`)) remove(item)
+  }
+  mount()
+}
+document.addEventListener('htmx:afterSettle', settled)
+document.addEventListener('htmx:historyRestore', settled)
+
+addEventListener('online', () => items.filter((i) => i.state === 'offline').forEach((i) => set(i, 'queued')))
+addEventListener('offline', () => {
+  if (!items.some(unfinished)) return
+  for (const item of items.filter((i) => active(i) || i.state === 'retrying' || i.state === 'queued')) {
+    clearTimeout(item.timer)
+    item.upload?.abort()
+    set(item, 'offline')
+  }
+  tell(text.live_offline)
+})
+document.body.addEventListener('session-renewed', () => {
+  items.filter((i) => i.state === 'blocked').forEach((i) => set(i, 'queued'))
+})
+
+// A form that is looked at does not expire under its reader.
+setInterval(() => {
+  if (document.visibilityState !== 'visible') return
+  for (const row of document.querySelectorAll('#waiting-list [data-token]')) {
+    fetch(`/api/v1/uploads/${row.dataset.token}/touch`, { method: 'POST' }).catch(() => {})
+  }
+}, touchEvery)
+
+mount()
+recall()
