@@ -48,9 +48,12 @@ func (s *Server) signInProblem(c *fiber.Ctx, e *store.Error) (v views.SignIn, ok
 		next = s.cameFrom(c)
 	}
 	v = s.signInView(c, next)
-	v.Problem, v.RequestID = e.Message, requestID(c)
-	if e == errSignIn {
+	v.Problem = e.Message
+	switch {
+	case e == errSignIn:
 		v.Problem = text.Get("signin.required")
+	case e.Code == store.CodeUnavailable, e.Code == store.CodeInternal:
+		v.RequestID = requestID(c)
 	}
 	if !denied.Stale {
 		v.Denied = denied.Login

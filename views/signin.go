@@ -17,8 +17,12 @@ type SignIn struct {
 	TTL       time.Duration // how long an upload waits
 	Problem   string        // "" if there is none
 	Denied    string        // the login of an account that may not enter
-	RequestID string        // of the problem
+	RequestID string        // of a problem that is not the person's, "" otherwise
 }
+
+// Task reports whether the person is in the middle of signing in, and has no
+// eye for what the service is.
+func (v SignIn) Task() bool { return v.Problem != "" || v.Code != "" }
 
 // Forgotten says when an upload goes that nobody submits.
 func (v SignIn) Forgotten() string {
