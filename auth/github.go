@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -243,9 +244,13 @@ func unavailable(err error) error {
 
 func limitedFor(wait time.Duration) error {
 	wait = max(wait, 5*time.Second)
+	when := fmt.Sprintf("%.0f seconds", wait.Seconds())
+	if wait > 2*time.Minute {
+		when = fmt.Sprintf("%.0f minutes", math.Ceil(wait.Minutes()))
+	}
 	return &store.Error{
-		Code: store.CodeUnavailable, RetryAfter: wait, Err: errors.New("GitHub limits our requests"),
-		Message: fmt.Sprintf("GitHub limits how often we may ask. Try again in %s.", wait.Round(time.Second)),
+		Code: store.CodeUnavailable, Message: "GitHub limits how often we may ask. Try again in " + when + ".",
+		RetryAfter: wait, Err: errors.New("GitHub limits our requests"),
 	}
 }
 

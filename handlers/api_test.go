@@ -518,7 +518,7 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("no fragment: %s", a.body)
 	}
 
-	if a := w.want(200, "anonymous", "GET", "/logout", nil, append(in, "Sec-Fetch-Site", "cross-site")...); !strings.Contains(a.body, `<form method="post" action="/logout" hx-boost="false"><button class="btn btn-p">`) {
+	if a := w.want(200, "anonymous", "GET", "/logout", nil, append(in, "Sec-Fetch-Site", "cross-site")...); !strings.Contains(a.body, `<form method="post" action="/logout" hx-boost="false"><button class="btn btn-p btn-w">`) {
 		t.Errorf("no button: %s", a.body)
 	}
 	w.want(200, "anonymous", "GET", "/files/me/d/", nil, in...) // still signed in

@@ -217,7 +217,7 @@ func TestNotSignedIn(t *testing.T) {
 			w.Header().Set("Retry-After", "60")
 			w.WriteHeader(429)
 			return true
-		}, 503, []string{"GitHub limits how often we may ask. Try again in 1m0s."}},
+		}, 503, []string{"GitHub limits how often we may ask. Try again in 60 seconds."}},
 	} {
 		w.github.SignInAs(row.login)
 		back := b.visit("/login?next=/keys")

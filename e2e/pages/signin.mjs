@@ -124,14 +124,14 @@ await run({
       await page.goto(github + '/login')
       await as(page, 'bob')
       await look('signin-denied')
-      await page.goto(github + '/login')
-      await page.evaluate((there) => { location.href = there }, github + '/logout') // another site sends here
-      await page.waitForSelector('text=Sign out?')
-      await look('signout')
       await page.goto(github + '/login?next=/signed-in')
       await as(page, 'alice')
       await page.waitForURL(github + '/signed-in')
       await look('signed-in')
+      await page.goto(github + '/login')
+      await page.evaluate((there) => { location.href = there }, github + '/logout') // another site sends here
+      await page.waitForSelector('text=Sign out?')
+      await look('signout')
     }
   },
 })
