@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-ZMaV8koHu3Dat7q7QL3BayCBYyei0UxfRqQN/27Cnns=";
+        outputHash = "sha256-9+IyvVRAwJ+WGzbInXNJ767IvXBI7/X+2zTcYMdSZ+0=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
@@ -42,7 +42,7 @@
         inherit version;
         src = self;
         # The tests know this hash and tell the new one when go.sum changes.
-        vendorHash = "sha256-Kuc9Oe+fIjdCYEMdIfGXzsJJio5uOidRLPcBUEgbnUM=";
+        vendorHash = "sha256-lsso1rVla4wkE4ICwbfB37Mj3gFfqraCO4xmOPU5QW0=";
         subPackages = [ "cmd/upload-service" ];
         ldflags = [ "-s" "-w" "-X main.version=${version}" ];
         env.CGO_ENABLED = 0;

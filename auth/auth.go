@@ -1,8 +1,9 @@
 // Package auth decides who is asking: it turns a credential into a Principal.
 //
 // There are three kinds of credential: GitHub bearer tokens (github.go), API
-// keys (keys.go) and browser sessions (sessions.go). Package handlers finds
-// them in a request; nothing here knows HTTP but as a client of GitHub.
+// keys (keys.go) and browser sessions (sessions.go), which begin with a sign-in
+// at GitHub (oauth.go) or with a one-time link. Package handlers finds them in a
+// request; nothing here knows HTTP but as a client of GitHub.
 //
 // An account is its numeric id. Logins change hands, so a login in a setting
 // is pinned to the id that it first resolved to (policy.go). Secrets are
@@ -104,6 +105,7 @@ func New(cfg Config, db kv.Store, owners Owners) *Service {
 //	a/s/<sha-256 of the session id>     Session
 //	a/l/<owner> 0 <sha-256>             sessions of an owner
 //	a/x/<minute><sha-256>               expiry of sessions: a hint, the record decides
+//	a/u/<minute><sha-256>               a sign-in with GitHub that succeeded, until it could not be repeated
 //	a/c/                                the sign-in code of local mode
 //	a/p/<login, lower case>             the account id that a login in a setting means
 //	a/m/<owner>                         member: which organization GitHub confirmed, and when
@@ -113,6 +115,7 @@ const (
 	prefixSession  = "a/s/"
 	prefixOwnerSes = "a/l/"
 	prefixExpiry   = "a/x/"
+	prefixUsed     = "a/u/"
 	keySignIn      = "a/c/"
 	prefixPin      = "a/p/"
 	prefixMember   = "a/m/"

@@ -2,12 +2,10 @@ package auth_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"upload-service/auth"
+	"upload-service/auth/githubtest"
 	"upload-service/store"
 	"upload-service/store/blob/disk"
 	"upload-service/store/kv"
@@ -24,98 +23,11 @@ import (
 	"upload-service/store/lock"
 )
 
-const appID, appSecret = "Iv1.app", "app-secret"
-
-// gitHub is a stand-in that answers as GitHub does. Tokens name their owner
-// and kind: "ghp_alice", "gho_alice" (made for our app), "gho_other-alice"
-// (made for another one).
-type gitHub struct {
-	*httptest.Server
-	mu      sync.Mutex
-	ids     map[string]int64
-	orgs    map[string][]string
-	asked   atomic.Int64
-	trouble func(w http.ResponseWriter, r *http.Request) bool // answers instead, if it returns true
-}
-
-func newGitHub(t *testing.T) *gitHub {
-	g := &gitHub{ids: map[string]int64{"alice": 1, "bob": 2}, orgs: map[string][]string{"alice": {"acme"}}}
-	g.Server = httptest.NewServer(http.HandlerFunc(g.serve))
-	t.Cleanup(g.Close)
-	return g
-}
-
-func (g *gitHub) serve(w http.ResponseWriter, r *http.Request) {
-	g.asked.Add(1)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.trouble != nil && g.trouble(w, r) {
-		return
-	}
-	login := func(token string) string {
-		_, name, _ := strings.Cut(token, "_")
-		return strings.TrimPrefix(strings.TrimPrefix(name, "pat_"), "other-")
-	}
-	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
-	switch {
-	case r.Method == "GET" && r.URL.Path == "/user" && g.ids[login(token)] != 0:
-		fmt.Fprintf(w, `{"id":%d,"login":%q}`, g.ids[login(token)], login(token))
-	case r.Method == "GET" && r.URL.Path == "/user/orgs" && g.ids[login(token)] != 0:
-		if strings.HasPrefix(token, "github_pat_") {
-			w.WriteHeader(http.StatusForbidden) // no scope for it
-			return
-		}
-		page := g.orgs[login(token)]
-		from := 0
-		fmt.Sscan(r.URL.Query().Get("page"), &from) //nolint:errcheck // the client sends it
-		lo := min(len(page), (from-1)*100)
-		list := []map[string]string{}
-		for _, org := range page[lo:min(len(page), lo+100)] {
-			list = append(list, map[string]string{"login": org})
-		}
-		json.NewEncoder(w).Encode(list) //nolint:errcheck // the caller tells
-	case r.Method == "GET" && strings.HasPrefix(r.URL.Path, "/users/"):
-		name := strings.TrimPrefix(r.URL.Path, "/users/")
-		if id, secret, _ := r.BasicAuth(); id != appID || secret != appSecret {
-			w.WriteHeader(http.StatusUnauthorized)
-		} else if id := g.ids[strings.ToLower(name)]; id != 0 {
-			fmt.Fprintf(w, `{"id":%d,"login":%q}`, id, strings.ToLower(name))
-		} else {
-			w.WriteHeader(http.StatusNotFound)
-		}
-	case r.Method == "POST" && r.URL.Path == "/applications/"+appID+"/token":
-		id, secret, _ := r.BasicAuth()
-		if id != appID || secret != appSecret {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		var req struct {
-			Token string `json:"access_token"`
-		}
-		b, _ := io.ReadAll(r.Body)
-		json.Unmarshal(b, &req) //nolint:errcheck // then no token is in it
-		name := login(req.Token)
-		if strings.Contains(req.Token, "other-") || !strings.HasPrefix(req.Token, "gho_") || g.ids[name] == 0 {
-			w.WriteHeader(http.StatusNotFound)
-			return
-		}
-		fmt.Fprintf(w, `{"user":{"id":%d,"login":%q},"app":{"client_id":%q}}`, g.ids[name], name, appID)
-	default:
-		w.WriteHeader(http.StatusUnauthorized)
-	}
-}
-
-func (g *gitHub) set(change func()) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	change()
-}
-
 // world is a real store below the service, with a clock of the test's own.
 type world struct {
 	*auth.Service
 	t      *testing.T
-	github *gitHub
+	github *githubtest.Server
 	kv     kv.Store
 	store  *store.Store
 	mu     sync.Mutex
@@ -125,7 +37,7 @@ type world struct {
 
 func newWorld(t *testing.T, change func(*auth.Config)) *world {
 	t.Helper()
-	w := &world{t: t, github: newGitHub(t), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	w := &world{t: t, github: githubtest.New(t), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	dir := t.TempDir()
 	blobs, err := disk.Open(filepath.Join(dir, ".upload-service", "blobs"))
 	w.ok(err)
@@ -149,7 +61,8 @@ func newWorld(t *testing.T, change func(*auth.Config)) *world {
 // restart makes a new service on the same data, with other settings.
 func (w *world) restart(change func(*auth.Config)) {
 	w.cfg = auth.Config{
-		ClientID: appID, ClientSecret: appSecret, GitHubAPIURL: w.github.URL, Policy: auth.PolicyPAT, Now: w.clock,
+		ClientID: githubtest.ClientID, ClientSecret: githubtest.ClientSecret,
+		GitHubURL: w.github.URL, GitHubAPIURL: w.github.APIURL, Policy: auth.PolicyPAT, Now: w.clock,
 	}
 	if change != nil {
 		change(&w.cfg)
@@ -262,12 +175,12 @@ func TestGitHubInTrouble(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
-			w.github.set(func() { w.github.trouble = trouble })
+			w.github.Fail(trouble)
 			_, err := w.bearer("ghp_alice")
 			w.wantCode(err, store.CodeUnavailable, name) // never 401
 			_, err = w.LookUp(t.Context(), "alice")
 			w.wantCode(err, store.CodeUnavailable, name) // never "there is none"
-			w.github.set(func() { w.github.trouble = nil })
+			w.github.Fail(nil)
 			w.must("ghp_alice") // and never remembered
 		})
 	}
@@ -320,7 +233,7 @@ func TestTokensAreAskedOnce(t *testing.T) {
 		_, err := w.bearer("ghp_nobody")
 		w.wantCode(err, store.CodeUnauthenticated, "a bad token")
 	}
-	if n := w.github.asked.Load(); n != 2 {
+	if n := w.github.Asked(); n != 2 {
 		t.Errorf("GitHub was asked %d times, want once for each token", n)
 	}
 }
@@ -356,12 +269,11 @@ func TestAllowLists(t *testing.T) {
 
 	// The organisation may be far down the list.
 	w := newWorld(t, func(c *auth.Config) { c.Restricted, c.AllowedOrgs = true, []string{"last"} })
-	w.github.set(func() {
-		for i := range 250 {
-			w.github.orgs["bob"] = append(w.github.orgs["bob"], fmt.Sprintf("org%d", i))
-		}
-		w.github.orgs["bob"] = append(w.github.orgs["bob"], "last")
-	})
+	var orgs []string
+	for i := range 250 {
+		orgs = append(orgs, fmt.Sprintf("org%d", i))
+	}
+	w.github.Add(githubtest.Account{ID: 2, Login: "bob", Orgs: append(orgs, "last")})
 	w.must("ghp_bob")
 }
 
@@ -399,7 +311,7 @@ func TestLoginsArePinned(t *testing.T) {
 	if p := w.must("ghp_alice"); !p.Can(auth.Admin) {
 		t.Error("alice is no admin")
 	}
-	w.github.set(func() { w.github.ids["alice"] = 99 })
+	w.github.Add(githubtest.Account{ID: 99, Login: "alice"})
 	w.restart(func(c *auth.Config) {
 		c.Restricted, c.AllowedUsers, c.Admins = true, []string{"alice"}, []string{"alice"}
 	})
@@ -515,11 +427,7 @@ func TestSessions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	ctx := t.Context()
-	w.must("ghp_alice")
-	first, err := w.NewSession(ctx, "github:1")
-	w.ok(err)
-	second, err := w.NewSession(ctx, "github:1")
-	w.ok(err)
+	first, second := w.signIn("alice"), w.signIn("alice")
 	p, err := w.Session(ctx, first)
 	w.ok(err)
 	if p.Owner.ID != "github:1" || !p.Can(auth.Delete) {
@@ -546,17 +454,15 @@ func TestSessions(t *testing.T) {
 	_, err = w.Session(ctx, first)
 	w.wantCode(err, store.CodeUnauthenticated, "after sign-out")
 
-	var ids []string
-	for range 3 {
-		id, err := w.NewSession(ctx, "github:1")
-		w.ok(err)
-		ids = append(ids, id)
-	}
+	ids := []string{w.signIn("alice"), w.signIn("alice"), w.signIn("alice")}
+	bob := w.signIn("bob")
 	w.ok(w.EndAllSessions(ctx, "github:1"))
 	for _, id := range ids {
 		_, err := w.Session(ctx, id)
 		w.wantCode(err, store.CodeUnauthenticated, "after sign-out everywhere")
 	}
+	_, err = w.Session(ctx, bob)
+	w.ok(err)
 }
 
 func TestSignInCode(t *testing.T) {
@@ -575,7 +481,7 @@ func TestSignInCode(t *testing.T) {
 	var redeemed atomic.Int64
 	for range 10 {
 		wg.Go(func() {
-			if id, err := w.RedeemSignInCode(ctx, code); err == nil {
+			if id, err := w.RedeemSignInCode(ctx, code, ""); err == nil {
 				redeemed.Add(1)
 				if p, err := w.Session(ctx, id); err != nil || p.Owner.ID != store.LocalOwner || !p.Can(auth.Admin) {
 					t.Errorf("got %+v, %v", p, err)

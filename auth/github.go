@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -93,18 +94,23 @@ func (s *Service) account(ctx context.Context, token string) (account, error) {
 // ask applies the policy and gets the account.
 func (s *Service) ask(ctx context.Context, token string) (account, error) {
 	personal := strings.HasPrefix(token, "ghp_") || strings.HasPrefix(token, "github_pat_")
-	var a account
-	var err error
 	if s.cfg.Policy == PolicyAny || s.cfg.Policy == PolicyPAT && personal {
-		a, err = s.user(ctx, token)
-	} else {
-		a, err = s.confirmed(ctx, token)
+		return s.identify(ctx, token, s.user)
 	}
+	return s.identify(ctx, token, s.confirmed)
+}
+
+// identify gets the account of a token in one of two ways, and what the allow
+// lists have to know of it.
+func (s *Service) identify(
+	ctx context.Context, token string, who func(context.Context, string) (account, error),
+) (account, error) {
+	a, err := who(ctx, token)
 	if err != nil {
 		return account{}, err
 	}
 	if a.ID <= 0 || a.Login == "" {
-		return account{}, unavailable(errors.New("GitHub's answer names no account"), 0)
+		return account{}, unavailable(errors.New("GitHub's answer names no account"))
 	}
 	if len(s.cfg.AllowedOrgs) > 0 {
 		if a.orgs, err = s.orgs(ctx, token); err != nil {
@@ -131,7 +137,7 @@ func (s *Service) LookUp(ctx context.Context, login string) (store.OwnerID, erro
 	case store.CodeOf(err) == store.CodeUnauthenticated, err == nil && a.ID > 0 && !strings.EqualFold(a.Login, login):
 		return "", store.Errorf(store.CodeNotFound, "GitHub has no account %s.", login).WithCause(err)
 	case err == nil && a.ID <= 0:
-		err = unavailable(errors.New("GitHub's answer names no account"), 0)
+		err = unavailable(errors.New("GitHub's answer names no account"))
 	}
 	if err != nil {
 		return "", err
@@ -207,32 +213,44 @@ func (s *Service) call(ctx context.Context, method, address, token string, body 
 	}
 	res, err := s.client.Do(req)
 	if err != nil {
-		return unavailable(err, 0)
+		return unavailable(err)
 	}
 	defer res.Body.Close()
 	switch wait, limited := rateLimited(res, s.cfg.Now()); {
 	case limited:
-		return unavailable(errors.New("GitHub limits our requests"), wait)
+		return limitedFor(wait)
 	case res.StatusCode == http.StatusOK:
 		if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(v); err != nil {
-			return unavailable(fmt.Errorf("read GitHub's answer: %w", err), 0)
+			return unavailable(fmt.Errorf("read GitHub's answer: %w", err))
 		}
 		return nil
 	case res.StatusCode == http.StatusForbidden && denied != nil:
 		*denied = true
 		return nil
 	case token == "" && res.StatusCode == http.StatusUnauthorized:
-		return unavailable(errors.New("GitHub does not accept GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET"), 0)
+		return unavailable(errors.New("GitHub does not accept GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET"))
 	case res.StatusCode >= 400 && res.StatusCode < 500:
 		return errUnauthenticated.WithCause(fmt.Errorf("GitHub answers %s", res.Status))
 	}
-	return unavailable(fmt.Errorf("GitHub answers %s", res.Status), 0)
+	return unavailable(fmt.Errorf("GitHub answers %s", res.Status))
 }
 
-func unavailable(err error, wait time.Duration) error {
+func unavailable(err error) error {
 	return &store.Error{
-		Code: store.CodeUnavailable, Message: "GitHub cannot be asked about your credential right now; try again.",
-		RetryAfter: max(wait, 5*time.Second), Err: err,
+		Code: store.CodeUnavailable, Message: "GitHub does not answer. Try again in a minute.",
+		RetryAfter: 5 * time.Second, Err: err,
+	}
+}
+
+func limitedFor(wait time.Duration) error {
+	wait = max(wait, 5*time.Second)
+	when := fmt.Sprintf("%.0f seconds", wait.Seconds())
+	if wait > 2*time.Minute {
+		when = fmt.Sprintf("%.0f minutes", math.Ceil(wait.Minutes()))
+	}
+	return &store.Error{
+		Code: store.CodeUnavailable, Message: "GitHub limits how often we may ask. Try again in " + when + ".",
+		RetryAfter: wait, Err: errors.New("GitHub limits our requests"),
 	}
 }
 

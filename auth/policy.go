@@ -17,7 +17,7 @@ func (s *Service) admit(ctx context.Context, a account) (Principal, error) {
 		return Principal{}, err
 	}
 	if !allowed {
-		return Principal{}, notAllowed(a.Login)
+		return Principal{}, s.notAllowed(a.Login)
 	}
 	o, err := s.owners.EnsureOwner(ctx, a.owner(), a.Login)
 	if err != nil {
@@ -103,8 +103,25 @@ func (s *Service) allowsOrg(org string) bool {
 	return slices.ContainsFunc(s.cfg.AllowedOrgs, func(want string) bool { return strings.EqualFold(org, want) })
 }
 
-func notAllowed(login string) *store.Error {
-	return store.Errorf(store.CodeForbidden, "The account %s may not use this service; ask its operator.", login)
+// NotAllowed is the cause of a forbidden error about the account itself, which
+// no other request of it would get round. With Stale it was allowed, and to
+// sign in again with it is enough.
+type NotAllowed struct {
+	Login string
+	Stale bool
+}
+
+// Error says it for the log.
+func (e NotAllowed) Error() string { return "not allowed here: " + e.Login }
+
+func (s *Service) notAllowed(login string) error {
+	why := "The account %s is not on the list of those that may use this service. Ask its administrator."
+	if len(s.cfg.AllowedOrgs) > 0 {
+		why = "The account %s is not on the list of those that may use this service, and GitHub does not tell us that it " +
+			"is a member of an organization that may. Ask the administrator; " +
+			"the organization may have to let this service's app in first."
+	}
+	return store.Errorf(store.CodeForbidden, why, login).WithCause(NotAllowed{Login: login})
 }
 
 // memberLife is how long GitHub's word counts that somebody is a member of an
@@ -155,11 +172,11 @@ func (s *Service) stillAllowed(ctx context.Context, o store.Owner) error {
 	case err != nil:
 		return err
 	case !s.allowsOrg(m.Org):
-		return notAllowed(o.Login)
+		return s.notAllowed(o.Login)
 	case s.cfg.Now().Sub(m.At) >= memberLife:
 		return store.Errorf(store.CodeForbidden,
 			"It was last confirmed %d days ago that %s is a member of %s; sign in with GitHub, or send a GitHub token once.",
-			int(s.cfg.Now().Sub(m.At).Hours()/24), o.Login, m.Org)
+			int(s.cfg.Now().Sub(m.At).Hours()/24), o.Login, m.Org).WithCause(NotAllowed{Login: o.Login, Stale: true})
 	}
 	return nil
 }

@@ -51,13 +51,13 @@ func dropSession(tx kv.Tx, sum [32]byte, ses session) error {
 	return tx.Delete(ses.expiry(sum))
 }
 
-// NewSession signs a browser in and returns the id for its cookie: always a
-// new one, so that an id from before the sign-in is worth nothing.
-func (s *Service) NewSession(ctx context.Context, o store.OwnerID) (id string, err error) {
-	id = randomText() + randomText()
-	ses := s.newSession(o)
-	err = s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return putSession(tx, digest(id), ses) })
-	return id, err
+// replaceSession signs a browser in: always under a new id, so that one from
+// before the sign-in is worth nothing, and its old session ends.
+func replaceSession(tx kv.Tx, old, id string, ses session) error {
+	if err := endSession(tx, digest(old)); err != nil {
+		return err
+	}
+	return putSession(tx, digest(id), ses)
 }
 
 func (s *Service) newSession(o store.OwnerID) session {
@@ -137,12 +137,21 @@ func (s *Service) EndAllSessions(ctx context.Context, o store.OwnerID) error {
 	return err
 }
 
-// Sweep removes sessions that have ended and returns their number. It costs
-// O(what it removes).
+// Sweep removes sessions that have ended and returns their number; also the
+// marks of sign-ins that are too old to be repeated. It costs O(what it
+// removes).
 func (s *Service) Sweep(ctx context.Context) (int, error) {
 	now := s.cfg.Now()
-	hi := binary.BigEndian.AppendUint32([]byte(prefixExpiry), uint32(now.Unix()/60))
-	return s.endPages(ctx, []byte(prefixExpiry), hi, func(tx kv.Tx, sum [32]byte, key []byte) error {
+	until := func(prefix string) []byte {
+		return binary.BigEndian.AppendUint32([]byte(prefix), uint32(now.Unix()/60))
+	}
+	_, err := s.endPages(ctx, []byte(prefixUsed), until(prefixUsed), func(tx kv.Tx, _ [32]byte, key []byte) error {
+		return tx.Delete(key)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return s.endPages(ctx, []byte(prefixExpiry), until(prefixExpiry), func(tx kv.Tx, sum [32]byte, key []byte) error {
 		if err := tx.Delete(key); err != nil {
 			return err
 		}
@@ -217,8 +226,8 @@ func (s *Service) CheckSignInCode(ctx context.Context, code string) error {
 }
 
 // RedeemSignInCode uses a code up and returns the id of a new session of the
-// local owner.
-func (s *Service) RedeemSignInCode(ctx context.Context, code string) (id string, err error) {
+// local owner, which takes the place of the session old, if any.
+func (s *Service) RedeemSignInCode(ctx context.Context, code, old string) (id string, err error) {
 	if !s.cfg.Local {
 		return "", errCode // a code from before GitHub was configured
 	}
@@ -231,7 +240,7 @@ func (s *Service) RedeemSignInCode(ctx context.Context, code string) (id string,
 		if err := tx.Delete([]byte(keySignIn)); err != nil {
 			return err
 		}
-		return putSession(tx, digest(id), ses)
+		return replaceSession(tx, old, id, ses)
 	})
 	return id, err
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"upload-service/auth/githubtest"
 )
 
 const uuid = "6f1c2d9e-0b7a-4c55-9d2e-1f3a5b7c9d0e"
@@ -189,23 +189,9 @@ func TestAdoptForGitHub(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	flask(t, dir)
-	gitHub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, secret, _ := r.BasicAuth()
-		switch {
-		case r.URL.Path == "/users/carol" && id == "app" && secret == "hush":
-			fmt.Fprint(w, `{"login":"Carol","id":33}`)
-		case r.URL.Path == "/user" && r.Header.Get("Authorization") == "Bearer ghp_carol":
-			fmt.Fprint(w, `{"login":"Carol","id":33}`)
-		case r.URL.Path == "/user" && r.Header.Get("Authorization") == "Bearer ghp_dave":
-			fmt.Fprint(w, `{"login":"dave","id":44}`)
-		default:
-			w.WriteHeader(http.StatusNotFound)
-		}
-	}))
-	defer gitHub.Close()
-	settings := []string{
-		"GITHUB_CLIENT_ID=app", "GITHUB_CLIENT_SECRET=hush", "GITHUB_API_URL=" + gitHub.URL,
-	}
+	github := githubtest.New(t)
+	github.Add(githubtest.Account{ID: 33, Login: "Carol"})
+	settings := github.Settings()
 	s := start(t, dir, settings...)
 	eventually(t, "the adoption", func() bool { return s.adopted(t) })
 	s.key = "ghp_carol"
@@ -213,6 +199,7 @@ func TestAdoptForGitHub(t *testing.T) {
 	s.must(t, 200, "GET", "/api/v1/uploads/"+uuid, nil)
 	s.must(t, 404, "GET", "/files/dave/report.pdf", nil)
 	// Nobody had the login dave when GitHub was asked: who has it now is new.
+	github.Add(githubtest.Account{ID: 44, Login: "dave"})
 	s.key = "ghp_dave"
 	s.must(t, 404, "GET", "/files/me/report.pdf", nil)
 	s.must(t, 404, "GET", "/files/dave/report.pdf", nil)

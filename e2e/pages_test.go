@@ -41,10 +41,14 @@ func TestPages(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, t.TempDir(), "UPLOAD_LOG_LEVEL=warn")
-			runPage(t, script, map[string]any{
+			job := map[string]any{
 				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,
 				"scratch": t.TempDir(),
-			})
+			}
+			if name == "signin" {
+				addGitHub(t, job)
+			}
+			runPage(t, script, job)
 		})
 	}
 }

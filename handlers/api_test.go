@@ -11,6 +11,7 @@ import (
 	"mime/multipart"
 	"net"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -468,8 +469,21 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	form := []string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}
+	w.want(404, "anonymous", "GET", "/login/authorized?code=x&state=x", nil)
+	// What is wrong is told where it can be mended.
+	w.want(401, "anonymous", "GET", "/login?code=x", nil)
+	wrong := w.want(401, "anonymous", "POST", "/login", strings.NewReader("code=x&next=/docs"), append(form, "Accept", "text/html")...)
+	for _, want := range []string{"This sign-in link was used", `name="code"`, `name="next" value="/docs"`} {
+		if !strings.Contains(wrong.body, want) {
+			t.Errorf("the page has no %s: %s", want, wrong.body)
+		}
+	}
 	w.want(403, "anonymous", "POST", "/login", strings.NewReader("code="+code), form[0], form[1], "Sec-Fetch-Site", "cross-site")
-	a := w.want(303, "anonymous", "POST", "/login", strings.NewReader("code="+code), form...)
+	link := url.Values{"code": {" " + w.url + "/login?code=" + code + "\n"}, "next": {"/docs"}} // as a terminal has it
+	a := w.want(303, "anonymous", "POST", "/login", strings.NewReader(link.Encode()), form...)
+	if got := a.header.Get("Location"); got != "/docs" {
+		t.Errorf("the sign-in ends at %s", got)
+	}
 	cookie := a.header.Get("Set-Cookie")
 	if !strings.Contains(cookie, "HttpOnly") || !strings.Contains(cookie, "SameSite=Lax") {
 		t.Errorf("cookie %s", cookie)
@@ -504,7 +518,7 @@ func TestBrowser(t *testing.T) {
 		t.Errorf("no fragment: %s", a.body)
 	}
 
-	if a := w.want(200, "anonymous", "GET", "/logout", nil, append(in, "Sec-Fetch-Site", "cross-site")...); !strings.Contains(a.body, "<button>Sign out</button>") {
+	if a := w.want(200, "anonymous", "GET", "/logout", nil, append(in, "Sec-Fetch-Site", "cross-site")...); !strings.Contains(a.body, `<form method="post" action="/logout" hx-boost="false"><button class="btn btn-p btn-w">`) {
 		t.Errorf("no button: %s", a.body)
 	}
 	w.want(200, "anonymous", "GET", "/files/me/d/", nil, in...) // still signed in

@@ -112,7 +112,6 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	}
 	page := views.Error{
 		Status: p.status, Heading: p.title, Message: e.Message, RequestID: requestID(c),
-		SignIn: e.Code == store.CodeUnauthenticated,
 	}
 	switch {
 	case strings.HasPrefix(c.Path(), "/api/upload"):
@@ -123,6 +122,9 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		return render(c, page.Fragment)
 	case wantsHTML(c), c.Get("HX-Boosted") != "":
 		retarget(c)
+		if v, ok := s.signInProblem(c, e); ok {
+			return render(c, v.Page)
+		}
 		page.Shell = s.shell(c, p.title, "")
 		return render(c, page.Page)
 	}

@@ -25,9 +25,7 @@ const (
 // them permanent. A stranger reads what to do next.
 func (s *Server) homePage(c *fiber.Ctx) error {
 	if principal(c).Owner.ID == "" {
-		return render(c, views.Welcome{
-			Shell: s.shell(c, text.Get("home.title"), ""), Local: s.cfg.Local, Address: s.origin(c),
-		}.Page)
+		return render(c, s.signInView(c, "").Page)
 	}
 	return s.home(c, views.Submit{Folder: c.Query("folder"), OnConflict: string(store.Fail)})
 }

@@ -85,7 +85,6 @@ func TestDocumentedErrors(t *testing.T) {
 		{403, "read", "POST /api/v1/keys", `{"scopes":["write"]}`, nil},
 		{400, "alice", "POST /api/v1/keys", `{"scopes":["x"]}`, nil},
 		{409, "bob", "POST /api/v1/keys", `{}`, nil},
-		{401, "anonymous", "GET /login?code=x", "", nil},
 		{400, "anonymous", "POST /login", "%zz", h("Content-Type", "application/x-www-form-urlencoded")},
 		{403, "anonymous", "POST /logout", "", h("Sec-Fetch-Site", "cross-site")},
 		{409, "alice", "DELETE /api/v1/uploads/" + persisted, "", nil},

@@ -20,19 +20,21 @@ type route struct {
 
 // need says who may make a request.
 type need struct {
-	public bool
-	probe  bool // of the one who runs the service: never too often
-	scope  auth.Scope
+	public   bool
+	probe    bool // of the one who runs the service: never too often
+	stranger bool // also with a credential that is not good: to get a good one
+	scope    auth.Scope
 }
 
 var (
-	anyone = need{public: true}
-	probe  = need{public: true, probe: true}
-	signed = need{} // any credential of an owner
-	read   = need{scope: auth.Read}
-	write  = need{scope: auth.Write}
-	remove = need{scope: auth.Delete}
-	admin  = need{scope: auth.Admin}
+	anyone   = need{public: true}
+	probe    = need{public: true, probe: true}
+	stranger = need{public: true, stranger: true}
+	signed   = need{} // any credential of an owner
+	read     = need{scope: auth.Read}
+	write    = need{scope: auth.Write}
+	remove   = need{scope: auth.Delete}
+	admin    = need{scope: auth.Admin}
 )
 
 // bodyKind says what body a route reads.
@@ -60,17 +62,20 @@ func (s *Server) table() []route {
 		{post, "/waiting", write, bigBody, s.addWaiting, s.checkIngest},
 		{post, "/waiting/:token/discard", write, smallBody, s.discard, nil},
 		{post, "/submit", write, smallBody, s.submit, nil},
-		{get, "/login", anyone, noBody, s.signInPage, nil},
-		{post, "/login", anyone, smallBody, s.signIn, nil},
-		{get, "/logout", anyone, noBody, s.signOutPage, nil},
-		{post, "/logout", anyone, smallBody, s.signOut, nil},
+		{get, "/login", stranger, noBody, s.signInPage, nil},
+		{post, "/login", stranger, smallBody, s.signIn, nil},
+		{get, "/login/authorized", stranger, noBody, s.authorized, nil},
+		{get, "/signed-in", signed, noBody, s.signedIn, nil},
+		{get, "/logout", stranger, noBody, s.signOutPage, nil},
+		{post, "/logout", stranger, smallBody, s.signOut, nil},
+		{post, "/sessions/end", write, smallBody, s.endSessions, nil},
 		{post, "/actions/delete", remove, smallBody, s.deleteChosen, nil},
 		{post, "/actions/restore/:batch", write, smallBody, s.restoreBatch, nil},
 		{post, "/actions/move", write, smallBody, s.moveChosen, nil},
 		{post, "/actions/change", write, smallBody, s.changeOne, nil},
 		{get, "/zip/:slug/*", read, noBody, s.zipFolder, nil},
 		{post, "/theme", anyone, smallBody, s.setTheme, nil},
-		{get, "/static/:name", anyone, noBody, s.staticFile, nil},
+		{get, "/static/:name", stranger, noBody, s.staticFile, nil},
 		{get, "/docs", anyone, noBody, s.docsPage, nil},
 		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
 		{get, "/openapi.yaml", anyone, noBody, s.openAPI, nil},

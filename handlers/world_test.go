@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"upload-service/auth"
+	"upload-service/auth/githubtest"
 	"upload-service/handlers"
 	"upload-service/handlers/transport"
 	"upload-service/static"
@@ -38,7 +36,9 @@ type world struct {
 	store *store.Store
 	auth  *auth.Service
 	log   *lockedBuffer
-	keys  map[string]string // credentials by name
+
+	github *githubtest.Server // nil in local mode
+	keys   map[string]string  // credentials by name
 }
 
 type lockedBuffer struct {
@@ -58,23 +58,9 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// gitHub answers GET /user for tokens like "ghp_alice".
-func gitHub(t testing.TB) string {
-	ids := map[string]int{"alice": 1, "bob": 2, "root": 3}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		login := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ghp_")
-		if r.URL.Path != "/user" || ids[login] == 0 {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		fmt.Fprintf(w, `{"id":%d,"login":%q}`, ids[login], login)
-	}))
-	t.Cleanup(s.Close)
-	return s.URL
-}
-
 type setup struct {
 	local  bool
+	auth   func(*auth.Config)
 	limits store.Limits
 	http   func(*handlers.Config)
 	idle   time.Duration
@@ -102,10 +88,15 @@ func newWorld(t testing.TB, s setup) *world {
 	w.ok(err)
 	cfg := auth.Config{Local: s.local, Policy: auth.PolicyPAT, Admins: []string{"root"}, Now: time.Now}
 	if !s.local {
-		cfg.GitHubAPIURL = gitHub(t)
+		w.github = githubtest.New(t)
+		cfg.ClientID, cfg.ClientSecret = githubtest.ClientID, githubtest.ClientSecret
+		cfg.GitHubURL, cfg.GitHubAPIURL = w.github.URL, w.github.APIURL
 	} else {
 		_, err := w.store.EnsureOwner(context.Background(), store.LocalOwner, "local")
 		w.ok(err)
+	}
+	if s.auth != nil {
+		s.auth(&cfg)
 	}
 	w.auth = auth.New(cfg, db, w.store)
 	assets, err := static.Load()

@@ -31,7 +31,6 @@ type Error struct {
 	Heading   string
 	Message   string
 	RequestID string
-	SignIn    bool // offer to sign in
 }
 
 // Page renders the problem as a page.
@@ -39,33 +38,6 @@ func (v Error) Page(w io.Writer) error { return execute(w, "error.html", v) }
 
 // Fragment renders the problem for a part of a page.
 func (v Error) Fragment(w io.Writer) error { return execute(w, "alert", v) }
-
-// Welcome tells a stranger what to do next.
-type Welcome struct {
-	Shell
-	Local   bool
-	Address string // scheme and host, as the browser reached us
-}
-
-// Page renders the page.
-func (v Welcome) Page(w io.Writer) error { return execute(w, "welcome.html", v) }
-
-// SignIn is the page behind /login. With a Code it has the button that uses
-// the one-time link up.
-type SignIn struct {
-	Shell
-	Local bool
-	Code  string
-}
-
-// Page renders the page.
-func (v SignIn) Page(w io.Writer) error { return execute(w, "signin.html", v) }
-
-// SignOut asks whether a sign-out that another site started is meant.
-type SignOut struct{ Shell }
-
-// Page renders the page.
-func (v SignOut) Page(w io.Writer) error { return execute(w, "signout.html", v) }
 
 // Code explains one error code.
 type Code struct {

@@ -225,6 +225,8 @@ func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out
 			say("", "(keep it: it is not shown again)")
 			say("Try", fmt.Sprintf(`curl -H "Authorization: Bearer %s" -T FILE %s/files/me/`, secret, base))
 		}
+	} else {
+		say("GitHub", "callback URL of the app: "+base+"/login/authorized")
 	}
 	say("Ready", "stop with Ctrl-C")
 	return nil
