@@ -274,6 +274,25 @@ func TestResumable(t *testing.T) {
 			t.Errorf("got %v", a.header)
 		}
 	})
+	run("R13 a request over its limit leaves the upload", func(t *testing.T, _ *world) {
+		w := newWorld(t, setup{http: func(c *handlers.Config) { c.MaxRequestSize = 500 }})
+		url := create(w, "Upload-Length", "2000")
+		w.piece(204, url, 0, "?0", "abc")
+		w.want(413, "alice", "PATCH", url, io.MultiReader(strings.NewReader(strings.Repeat("x", 900))), // chunked
+			"Content-Type", "application/partial-upload", "Upload-Offset", "3", "Upload-Complete", "?0")
+		a := w.want(200, "alice", "HEAD", url, nil)
+		if offset, _ := strconv.Atoi(a.header.Get("Upload-Offset")); offset < 3 || offset > 503 {
+			t.Errorf("got %v, want what came within the limit", a.header)
+		}
+	})
+	run("R3 104 does not overtake an earlier answer", func(t *testing.T, w *world) {
+		first := "GET /api/v1/uploads/none HTTP/1.1\nHost: h\n\n"
+		interim, final := exchange(t, w.raw(first+
+			head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n")+"abc"))
+		if len(interim) != 0 || final.StatusCode != 401 {
+			t.Errorf("the first request got %v, then %d; want 401 alone", interim, final.StatusCode)
+		}
+	})
 	run("R14 DELETE", func(t *testing.T, w *world) {
 		url := create(w)
 		c := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
