@@ -279,8 +279,8 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	}
 	// 5. The end of the piece, although the client may be gone.
 	ctx = context.WithoutCancel(ctx)
-	if cut == nil && (p.Last == LastPiece || p.Last == AtLength && a.offset == length) {
-		return a.complete(ctx)
+	if a.atLength() || cut == nil && p.Last == LastPiece {
+		return errors.Join(cut, a.complete(ctx))
 	}
 	return errors.Join(cut, a.checkpoint(ctx))
 }
@@ -466,7 +466,7 @@ func (a *appending) receive(ctx context.Context, r io.Reader) error {
 		if end != nil {
 			return end
 		}
-		if a.offset-a.recorded >= checkpointStep && !a.p.Whole {
+		if a.offset-a.recorded >= checkpointStep && !a.p.Whole && !a.atLength() {
 			if err := a.checkpoint(ctx); err != nil {
 				return err
 			}
@@ -511,6 +511,11 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 	a.t.s.unclaim(int64(len(b)))
 	return nil
 }
+
+// atLength reports whether the upload is complete with what was written. Then
+// only complete may record it: a client that finds its upload at its length
+// never comes back.
+func (a *appending) atLength() bool { return a.p.Last == AtLength && a.offset == a.length }
 
 // checkpoint makes what was written durable, then records it: a crash leaves
 // bytes behind the recorded offset at most, and they are cut off.
