@@ -15,6 +15,7 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/gofiber/fiber/v2"
 
+	"upload-service/auth"
 	"upload-service/handlers/transport"
 	"upload-service/store"
 )
@@ -192,7 +193,7 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if g.Length >= 0 && offset+body.Length() > g.Length {
 		return s.resumableBeyond(c, turn, offset+body.Length())
 	}
-	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast}
+	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast, Allowed: s.stillMay(c, auth.Write)}
 	if r.complete {
 		p.Last = store.LastPiece
 	}

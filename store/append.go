@@ -208,6 +208,7 @@ type Piece struct {
 	Whole  bool    // all of them or none: of a piece that is cut nothing is kept
 	Check  Checker // implies Whole; nil for no check
 
+	Allowed  func() error       // asked once more before the upload is complete; nil for no question
 	Recorded func(offset int64) // called when a part of the piece is recorded; nil for nothing
 }
 
@@ -225,7 +226,7 @@ type Checker interface {
 //
 // Errors: conflict (not the offset of the upload, or it is complete), invalid
 // (another length than before), too_large (also beyond the length), quota_exceeded,
-// rate_limited, full, that of Check, bad_digest (the whole is not what was
+// rate_limited, full, those of Check and Allowed, bad_digest (the whole is not what was
 // announced: the upload is gone), and those of placing the file; then the
 // upload is complete and waits for a persist.
 func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
@@ -571,7 +572,14 @@ func (a *appending) isRecorded() {
 // ready, or the file that it was meant to be.
 func (a *appending) complete(ctx context.Context) error {
 	s, t := a.t.s, a.t
-	// 1. No byte changes any more.
+	// 1. May the caller still do this? If not, this piece is not recorded: the
+	// upload stays short of its end, and whoever may can go on. Then no byte
+	// changes any more.
+	if a.p.Allowed != nil {
+		if err := a.p.Allowed(); err != nil {
+			return err
+		}
+	}
 	if err := a.open(ctx); err != nil {
 		return err
 	}
