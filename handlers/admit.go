@@ -143,6 +143,19 @@ func (s *Server) origin(c *fiber.Ctx) string {
 	return c.Protocol() + "://" + string(c.Request().Host())
 }
 
+// stillMay asks for the credential again: what it allowed at the head of a
+// long request may have been taken back. The client may be gone by now.
+func (s *Server) stillMay(c *fiber.Ctx, scope auth.Scope) func() error {
+	return func() error {
+		c.SetUserContext(background(c))
+		p, known, err := s.identify(c)
+		if err == nil && (!known || p.Owner.ID != principal(c).Owner.ID || !p.Can(scope)) {
+			err = errSignIn
+		}
+		return err
+	}
+}
+
 // principal is who makes this request. Routes that are not public always have
 // one.
 func principal(c *fiber.Ctx) auth.Principal {

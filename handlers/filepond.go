@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"upload-service/auth"
 	"upload-service/handlers/transport"
 	"upload-service/store"
 )
@@ -71,7 +72,7 @@ func (s *Server) filepondChunk(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	p := store.Piece{Length: -1, Last: store.AtLength, Whole: true}
+	p := store.Piece{Length: -1, Last: store.AtLength, Whole: true, Allowed: s.stillMay(c, auth.Write)}
 	if p.Offset, err = parseLength("Upload-Offset", c.Get("Upload-Offset")); err != nil {
 		return err
 	}

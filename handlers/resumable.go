@@ -15,6 +15,7 @@ import (
 	"github.com/dunglas/httpsfv"
 	"github.com/gofiber/fiber/v2"
 
+	"upload-service/auth"
 	"upload-service/handlers/transport"
 	"upload-service/store"
 )
@@ -192,7 +193,7 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if g.Length >= 0 && offset+body.Length() > g.Length {
 		return s.resumableBeyond(c, turn, offset+body.Length())
 	}
-	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast}
+	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast, Allowed: s.stillMay(c, auth.Write)}
 	if r.complete {
 		p.Last = store.LastPiece
 	}
@@ -205,10 +206,11 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	}
 	p.Recorded = func(n int64) { s.interim(c, r, "Upload-Offset", strconv.FormatInt(n, 10)) }
 	err = turn.Append(c.UserContext(), body, p)
-	if n := turn.Upload().Growth.Length; n >= 0 && store.CodeOf(err) == store.CodeTooLarge {
-		return s.resumableBeyond(c, turn, n+1)
-	}
 	u := turn.Upload()
+	// A request over its own limit is too large as well, but its upload lives.
+	if end := offset + body.Received(); store.CodeOf(err) == store.CodeTooLarge && u.Growth.Length >= 0 && end > u.Growth.Length {
+		return s.resumableBeyond(c, turn, end)
+	}
 	s.describe(c, u)
 	if err != nil {
 		return err

@@ -274,6 +274,25 @@ func TestResumable(t *testing.T) {
 			t.Errorf("got %v", a.header)
 		}
 	})
+	run("R13 a request over its limit leaves the upload", func(t *testing.T, _ *world) {
+		w := newWorld(t, setup{http: func(c *handlers.Config) { c.MaxRequestSize = 500 }})
+		url := create(w, "Upload-Length", "2000")
+		w.piece(204, url, 0, "?0", "abc")
+		w.want(413, "alice", "PATCH", url, io.MultiReader(strings.NewReader(strings.Repeat("x", 900))), // chunked
+			"Content-Type", "application/partial-upload", "Upload-Offset", "3", "Upload-Complete", "?0")
+		a := w.want(200, "alice", "HEAD", url, nil)
+		if offset, _ := strconv.Atoi(a.header.Get("Upload-Offset")); offset < 3 || offset > 503 {
+			t.Errorf("got %v, want what came within the limit", a.header)
+		}
+	})
+	run("R3 104 does not overtake an earlier answer", func(t *testing.T, w *world) {
+		first := "GET /api/v1/uploads/none HTTP/1.1\nHost: h\n\n"
+		interim, final := exchange(t, w.raw(first+
+			head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n")+"abc"))
+		if len(interim) != 0 || final.StatusCode != 401 {
+			t.Errorf("the first request got %v, then %d; want 401 alone", interim, final.StatusCode)
+		}
+	})
 	run("R14 DELETE", func(t *testing.T, w *world) {
 		url := create(w)
 		c := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
@@ -310,4 +329,63 @@ func TestResumable(t *testing.T) {
 		}
 		w.wantState(url, 0, "?0")
 	})
+}
+
+// TestRevokedMeanwhile takes the key away when a request has begun to append
+// its last bytes. The length that came with it is recorded before its body, so
+// what counts as used tells that it has begun.
+func TestRevokedMeanwhile(t *testing.T) {
+	t.Parallel()
+	const size, first, tusType = 9000, 8500, "application/offset+octet-stream"
+	for name, tt := range map[string]struct {
+		create  []string // headers of the POST
+		collect string   // address of the POST
+		kind    string   // media type of the PATCH
+		done    int      // how its end is answered
+	}{
+		"IETF": {[]string{"Upload-Complete", "?0"}, "/api/v1/uploads",
+			"application/partial-upload", 200},
+		"tus": {[]string{"Tus-Resumable", "1.0.0", "Upload-Defer-Length", "1",
+			"Upload-Metadata", "filename " + b64("a.txt") + ",persist " + b64("true")}, "/tus/", tusType, 204},
+		"FilePond": {[]string{"Content-Type", "multipart/form-data; boundary=b"}, "/filepond",
+			tusType, 204},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{})
+			form := ""
+			if name == "FilePond" {
+				form = "--b\r\nContent-Disposition: form-data; name=\"filepond\"\r\n\r\n{}\r\n--b--\r\n"
+			}
+			a := w.resumable(201, "POST", tt.collect, form, tt.create...)
+			url := a.header.Get("Location")
+			if url == "" {
+				url = "/filepond?patch=" + a.body
+			}
+			token := store.Token(url[len(url)-36:])
+			a = w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"scopes":["write"]}`))
+			c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nContent-Length: %d\n"+
+				"Upload-Offset: 0\nUpload-Length: %d\nUpload-Complete: ?1\nTus-Resumable: 1.0.0\nContent-Type: %s\n\n",
+				url, field(t, a, "key"), size, size, tt.kind) +
+				strings.Repeat("x", first))
+			eventually(t, "the request appends", func() bool {
+				return strings.Contains(w.want(200, "alice", "GET", "/api/v1/me", nil).body, `"bytes":9000`)
+			})
+			w.want(204, "alice", "DELETE", "/api/v1/keys/"+field(t, a, "id"), nil)
+			if _, err := io.WriteString(c, strings.Repeat("x", size-first)); err != nil {
+				t.Fatal(err)
+			}
+			if _, final := exchange(t, c); final.StatusCode != 401 {
+				t.Errorf("the request got %d, want 401", final.StatusCode)
+			}
+			a = w.want(200, "alice", "GET", "/api/v1/uploads/"+string(token), nil)
+			if state := field(t, a, "state"); state != "receiving" {
+				t.Errorf("the upload is %s, want receiving", state)
+			}
+			w.want(404, "alice", "GET", "/files/me/a.txt", nil)
+			// Who still may goes on with it.
+			w.resumable(tt.done, "PATCH", url, strings.Repeat("x", size), "Upload-Offset", "0",
+				"Upload-Complete", "?1", "Tus-Resumable", "1.0.0", "Content-Type", tt.kind)
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"upload-service/auth"
 	"upload-service/handlers/transport"
 	"upload-service/store"
 )
@@ -161,7 +162,7 @@ func (s *Server) tusPatch(c *fiber.Ctx) error {
 // tusAppend adds the body of the request to an upload, which it returns as it
 // is then, also beside an error.
 func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset int64) (u store.Upload, err error) {
-	p := store.Piece{Offset: offset, Size: 0, Length: -1, Last: store.AtLength}
+	p := store.Piece{Offset: offset, Size: 0, Length: -1, Last: store.AtLength, Allowed: s.stillMay(c, auth.Write)}
 	if v := c.Get("Upload-Length"); v != "" && c.Method() != fiber.MethodPost {
 		if p.Length, err = parseLength("Upload-Length", v); err != nil {
 			return u, err

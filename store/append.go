@@ -208,6 +208,7 @@ type Piece struct {
 	Whole  bool    // all of them or none: of a piece that is cut nothing is kept
 	Check  Checker // implies Whole; nil for no check
 
+	Allowed  func() error       // asked once more before the upload is complete; nil for no question
 	Recorded func(offset int64) // called when a part of the piece is recorded; nil for nothing
 }
 
@@ -225,7 +226,7 @@ type Checker interface {
 //
 // Errors: conflict (not the offset of the upload, or it is complete), invalid
 // (another length than before), too_large (also beyond the length), quota_exceeded,
-// rate_limited, full, that of Check, bad_digest (the whole is not what was
+// rate_limited, full, those of Check and Allowed, bad_digest (the whole is not what was
 // announced: the upload is gone), and those of placing the file; then the
 // upload is complete and waits for a persist.
 func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
@@ -279,8 +280,8 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	}
 	// 5. The end of the piece, although the client may be gone.
 	ctx = context.WithoutCancel(ctx)
-	if cut == nil && (p.Last == LastPiece || p.Last == AtLength && a.offset == length) {
-		return a.complete(ctx)
+	if a.atLength() || cut == nil && p.Last == LastPiece {
+		return errors.Join(cut, a.complete(ctx))
 	}
 	return errors.Join(cut, a.checkpoint(ctx))
 }
@@ -466,7 +467,7 @@ func (a *appending) receive(ctx context.Context, r io.Reader) error {
 		if end != nil {
 			return end
 		}
-		if a.offset-a.recorded >= checkpointStep && !a.p.Whole {
+		if a.offset-a.recorded >= checkpointStep && !a.p.Whole && !a.atLength() {
 			if err := a.checkpoint(ctx); err != nil {
 				return err
 			}
@@ -511,6 +512,11 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 	a.t.s.unclaim(int64(len(b)))
 	return nil
 }
+
+// atLength reports whether the upload is complete with what was written. Then
+// only complete may record it: a client that finds its upload at its length
+// never comes back.
+func (a *appending) atLength() bool { return a.p.Last == AtLength && a.offset == a.length }
 
 // checkpoint makes what was written durable, then records it: a crash leaves
 // bytes behind the recorded offset at most, and they are cut off.
@@ -566,7 +572,14 @@ func (a *appending) isRecorded() {
 // ready, or the file that it was meant to be.
 func (a *appending) complete(ctx context.Context) error {
 	s, t := a.t.s, a.t
-	// 1. No byte changes any more.
+	// 1. May the caller still do this? If not, this piece is not recorded: the
+	// upload stays short of its end, and whoever may can go on. Then no byte
+	// changes any more.
+	if a.p.Allowed != nil {
+		if err := a.p.Allowed(); err != nil {
+			return err
+		}
+	}
 	if err := a.open(ctx); err != nil {
 		return err
 	}

@@ -115,6 +115,41 @@ func TestAppendOfNothing(t *testing.T) {
 	w.wantUpload(w.mustAppend(u, "", store.Piece{Offset: 3, Last: store.LastPiece}), "abc")
 }
 
+// A client that finds its upload at its length takes it for complete, so no
+// record may say that of one that is not.
+func TestAppendAtLengthIsComplete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.begin(alice, store.Begin{Length: 5})
+	body := io.MultiReader(strings.NewReader("12345"), iotest.ErrReader(errors.New("cut")))
+	u, err := w.appendFrom(u, body, -1, store.Piece{Last: store.AtLength})
+	if err == nil || u.State != store.Ready {
+		t.Errorf("cut behind the last byte: %v, %s; want the error and ready", err, u.State)
+	}
+	w.wantClean("cut behind the last byte")
+	w.wantUpload(u, "12345")
+
+	// The length is also where a checkpoint falls.
+	const step = 64 << 20
+	u = w.begin(alice, store.Begin{Length: step})
+	zeros := io.LimitReader(zero{}, step)
+	u, err = w.appendFrom(u, zeros, step, store.Piece{Last: store.AtLength, Recorded: func(n int64) {
+		t.Errorf("recorded %d bytes of an upload of %d that is not complete", n, int64(step))
+	}})
+	w.ok(err)
+	if u.State != store.Ready {
+		t.Errorf("state %s", u.State)
+	}
+}
+
+// zero yields zeros without end.
+type zero struct{}
+
+func (zero) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func TestAppendThatIsCut(t *testing.T) {
 	t.Parallel()
 	cut := errors.New("cut")
