@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-9+IyvVRAwJ+WGzbInXNJ767IvXBI7/X+2zTcYMdSZ+0=";
+        outputHash = "sha256-ipLlqAAPvRSImyK1OEAKerkEhlcEk3rlEKGChV0yY2Q=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -153,8 +153,11 @@ func ofOwner(prefix string, o store.OwnerID, rest string) []byte {
 
 func prefixEnd(prefix []byte) []byte {
 	end := append([]byte(nil), prefix...)
-	end[len(end)-1]++ // no prefix here ends in 0xff
-	return end
+	for i := len(end) - 1; ; i-- { // all begin with a letter, so one is less than 0xff
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
 }
 
 func digest(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }

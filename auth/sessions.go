@@ -1,9 +1,12 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -270,3 +273,64 @@ func sameOrigin(a, b string) bool {
 	v, err2 := url.Parse(b)
 	return err == nil && err2 == nil && strings.EqualFold(u.Scheme, v.Scheme) && strings.EqualFold(u.Host, v.Host) && v.Host != ""
 }
+
+// OpenSession is a browser that is signed in, without what signs it in.
+type OpenSession struct {
+	ID         string // public
+	CreatedAt  time.Time
+	LastUsedAt time.Time // to the day
+}
+
+// SessionID is the public id of the session of a cookie: half of the digest
+// under which it is stored, of which nobody gets to the cookie.
+func SessionID(cookie string) string { return publicID(digest(cookie)) }
+
+func publicID(sum [32]byte) string { return hex.EncodeToString(sum[:16]) }
+
+// ListSessions lists where an owner is signed in, at most sessionPage of them.
+func (s *Service) ListSessions(ctx context.Context, o store.OwnerID) (list []OpenSession, err error) {
+	prefix := ofOwner(prefixOwnerSes, o, "")
+	now := s.cfg.Now()
+	err = s.kv.View(ctx, func(tx kv.Tx) error {
+		list = nil
+		var failed error
+		err := tx.Scan(prefix, prefixEnd(prefix), sessionPage, func(k, _ []byte) bool {
+			sum := [32]byte(k[len(k)-32:])
+			var ses session
+			var found bool
+			if found, failed = read(tx, hashed(prefixSession, sum), &ses); found && now.Before(ses.ExpiresAt) {
+				list = append(list, OpenSession{publicID(sum), ses.CreatedAt, ses.ExpiresAt.Add(-sessionLife)})
+			}
+			return failed == nil
+		})
+		return orElse(err, failed)
+	})
+	slices.SortFunc(list, func(a, b OpenSession) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	return list, err
+}
+
+// DropSession ends the session of an owner with a public id. One that is not
+// there is CodeNotFound.
+func (s *Service) DropSession(ctx context.Context, o store.OwnerID, id string) error {
+	half, err := hex.DecodeString(id)
+	if err != nil || len(half) != 16 {
+		return errNoSession
+	}
+	prefix := ofOwner(prefixOwnerSes, o, string(half))
+	return s.kv.Update(ctx, string(o), func(tx kv.Tx) error {
+		var sum [32]byte
+		found := false
+		err := tx.Scan(prefix, prefixEnd(prefix), 1, func(k, _ []byte) bool {
+			sum, found = [32]byte(k[len(k)-32:]), true
+			return false
+		})
+		if err != nil || !found {
+			return orElse(err, errNoSession)
+		}
+		return endSession(tx, sum)
+	})
+}
+
+var errNoSession = store.Errorf(store.CodeNotFound, "There is no such session.")

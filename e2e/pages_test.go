@@ -40,7 +40,11 @@ func TestPages(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, t.TempDir(), "UPLOAD_LOG_LEVEL=warn")
+			settings := []string{"UPLOAD_LOG_LEVEL=warn"}
+			if name == "admin" {
+				settings = append(settings, "UPLOAD_TEMPORARY_TTL=1s")
+			}
+			s := start(t, t.TempDir(), settings...)
 			job := map[string]any{
 				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,
 				"scratch": t.TempDir(),

@@ -53,6 +53,15 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/actions/change", "id=<id>&name=z<id>", "write", 303, 404, 404},
 		{"GET", "/zip/alice/<path>", "", "read", 404, 404, 404},
 		{"GET", "/zip/alice/m/", "", "read", 200, 404, 200},
+		{"GET", "/keys", "", signed, 200, 200, 200},
+		{"POST", "/keys", "name=k&scope=<scope>", signed, 200, 200, 200},
+		{"POST", "/keys/<key>/revoke", "", signed, 303, 404, 404},
+		{"POST", "/sessions/00112233445566778899aabbccddeeff/end", "", "write", 404, 404, 404},
+		{"GET", "/admin", "", admin, 200, 403, 200},
+		{"POST", "/admin/cleanup", "owner=alice", admin, 200, 403, 200},
+		{"GET", "/admin/owners/alice", "", admin, 200, 403, 200},
+		{"POST", "/admin/owners/alice/keys/<key>/revoke", "", admin, 303, 403, 303},
+		{"POST", "/admin/owners/bob/sessions/end", "", admin, 303, 403, 303},
 		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 303, 303, 303},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
@@ -134,7 +143,7 @@ func TestInvariant6(t *testing.T) {
 	var patterns []string
 	for _, r := range rows {
 		p, _, _ := strings.Cut(r.path, "?")
-		p = strings.NewReplacer("/alice/m/", "/:slug/*", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
+		p = strings.NewReplacer("/alice/m/", "/:slug/*", "00112233445566778899aabbccddeeff", ":id", "/bob", "/:slug", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
 			"<deleted>", ":id", "<key>", ":id", "<batch>", ":batch").Replace(p)
 		patterns = append(patterns, r.method+" "+p)
 	}
@@ -193,7 +202,8 @@ func TestInvariant6(t *testing.T) {
 			replace := strings.NewReplacer(fill...)
 			body, headers := replace.Replace(r.body), []string{"Content-Type", "application/json"}
 			if strings.HasPrefix(r.path, "/submit") || strings.HasPrefix(r.path, "/theme") ||
-				strings.HasPrefix(r.path, "/actions/") {
+				strings.HasPrefix(r.path, "/actions/") || strings.HasPrefix(r.path, "/keys") ||
+				strings.HasPrefix(r.path, "/admin") || strings.HasPrefix(r.path, "/sessions/") {
 				headers[1] = "application/x-www-form-urlencoded"
 			}
 			if r.body == "<form>" {

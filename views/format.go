@@ -13,7 +13,7 @@ import (
 
 // functions are what templates may call.
 var functions = template.FuncMap{
-	"t": text.Get, "icon": icon, "bytes": Bytes, "limit": Limit, "when": when, "head": head, "tail": tail,
+	"t": text.Get, "icon": icon, "bytes": Bytes, "limit": Limit, "when": when, "date": date, "head": head, "tail": tail,
 }
 
 // Bytes writes a size with three digits, in the units of 1,000 that files are
@@ -49,12 +49,12 @@ func Limit(n int64) string {
 	return Bytes(n)
 }
 
-// when is a moment. Without scripts it reads in UTC; with them as the reader's
-// clock shows it, and exactly in the tooltip.
+// when is a moment: the day, and exactly in the tooltip. Scripts write it as
+// the reader's clock shows it.
 func when(t time.Time) template.HTML {
 	t = t.UTC()
-	return template.HTML(fmt.Sprintf(`<time datetime="%s">%s</time>`,
-		t.Format(time.RFC3339), t.Format("2\u00a0Jan\u00a02006, 15:04\u00a0UTC")))
+	return template.HTML(fmt.Sprintf(`<time datetime="%s" title="%s">%s</time>`,
+		t.Format(time.RFC3339), date(t), t.Format("2\u00a0Jan\u00a02006")))
 }
 
 // icon is a drawing of the sprite; the words stand beside it or in a label.
@@ -101,3 +101,5 @@ func KindOf(mediaType string) Kind {
 	}
 	return Kind{"any", "doc"}
 }
+
+func date(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04 UTC") }

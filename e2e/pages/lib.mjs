@@ -98,7 +98,8 @@ export async function narrow(page) {
   }
 }
 
-// shot keeps a picture of the page.
+// shot keeps a picture of the page. The browser's driver leaves style attributes
+// behind, which the policy refuses to copy: it is the last thing done to a page.
 export async function shot(page, name) {
   await page.screenshot({ path: path.join(job.shots, `${name}.png`) })
 }

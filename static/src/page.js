@@ -20,9 +20,10 @@ export function localTime(date, now = new Date()) {
 }
 
 function dress(root) {
-  for (const time of root.querySelectorAll('time[datetime]:not([title])')) {
+  for (const time of root.querySelectorAll('time:not([data-local])')) {
     const date = new Date(time.dateTime)
     time.title = full.format(date)
+    time.dataset.local = ''
     time.textContent = localTime(date)
   }
   for (const link of document.querySelectorAll('[data-nav]')) {

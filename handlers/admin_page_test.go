@@ -1,0 +1,112 @@
+package handlers_test
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// session signs a new browser in and returns its cookie.
+func (w *world) session(login string) string {
+	b := w.browser()
+	b.signIn(login, "/login")
+	return "upload_session=" + b.cookies["upload_session"]
+}
+
+// TestKeysPage makes and revokes keys and sessions as a browser does.
+func TestKeysPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	form := []string{"Content-Type", "application/x-www-form-urlencoded", "Accept", "text/html"}
+	post := func(status int, who, path, body string) answer {
+		return w.want(status, who, "POST", path, strings.NewReader(body), form...)
+	}
+
+	// 1. The secret is shown once, and works.
+	a := post(200, "alice", "/keys", "name=<b>ci&scope=read&life=30")
+	secret := between(a.body, `id="secret" readonly value="`, `"`)
+	if a.header.Get("Cache-Control") != "no-store" || !strings.HasPrefix(secret, "ups_") {
+		t.Fatalf("secret %q, %v", secret, a.header)
+	}
+	w.keys["ci"] = secret
+	w.want(200, "ci", "GET", "/api/v1/files", nil)
+	page := w.want(200, "alice", "GET", "/keys", nil, "Accept", "text/html").body
+	if strings.Contains(page, secret) || strings.Contains(page, "<b>") || !strings.Contains(page, "&lt;b&gt;ci") || !strings.Contains(page, "expires") {
+		t.Errorf("the list: %s", between(page, `id="h-keys"`, "</section>"))
+	}
+
+	// 2. What is wrong is said in the form.
+	for body, want := range map[string]string{
+		"name=kept": "Choose what the key may do.", "scope=other": "The scopes are", "scope=read&life=x": "Choose when",
+	} {
+		if a := post(400, "alice", "/keys", body); !strings.Contains(a.body, want) {
+			t.Errorf("%s: %s", body, between(a.body, `id="h-new"`, "</form>"))
+		}
+	}
+	post(403, "ci", "/keys", "scope=write")
+	id := between(page, `action="/keys/`, `/revoke"`)
+	write := post(200, "alice", "/keys", "name=w&scope=write")
+	other := between(write.body, `action="/keys/`, `/revoke"`)
+	if other == id {
+		other = between(write.body[strings.Index(write.body, id)+len(id):], `action="/keys/`, `/revoke"`)
+	}
+	post(403, "ci", "/keys/"+other+"/revoke", "")
+	post(303, "alice", "/keys/"+id+"/revoke", "")
+	w.want(401, "ci", "GET", "/api/v1/files", nil)
+
+	// 3. Sessions: this one is marked, another can be ended.
+	mine, others := w.session("alice"), w.session("alice")
+	page = w.want(200, "anonymous", "GET", "/keys", nil, "Cookie", mine, "Accept", "text/html").body
+	if strings.Count(page, "This browser") != 1 || strings.Count(page, `action="/sessions/`) != 2 {
+		t.Errorf("sessions: %s", between(page, `id="h-sessions"`, "</section>"))
+	}
+	ses := between(strings.Replace(page, `action="/sessions/end"`, "", 1), `action="/sessions/`, `/end"`)
+	if strings.Contains(mine+others, ses) {
+		t.Error("the page tells what is in a cookie")
+	}
+	w.want(404, "bob", "POST", "/sessions/"+ses+"/end", nil)
+	w.want(303, "anonymous", "POST", "/sessions/"+ses+"/end", nil, "Cookie", mine, "Sec-Fetch-Site", "same-origin")
+	w.want(200, "anonymous", "GET", "/api/v1/me", nil, "Cookie", mine)
+	w.want(401, "anonymous", "GET", "/api/v1/me", nil, "Cookie", others)
+}
+
+// TestAdminPage previews and removes, and looks after an account.
+func TestAdminPage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	post := func(status int, path string, form url.Values) answer {
+		return w.want(status, "root", "POST", path, strings.NewReader(form.Encode()),
+			"Content-Type", "application/x-www-form-urlencoded", "Accept", "text/html")
+	}
+	w.want(200, "alice", "GET", "/api/v1/me", nil)
+	if body := post(200, "/admin/cleanup", url.Values{"owner": {"alice"}}).body; !strings.Contains(body, "Nothing to remove.") {
+		t.Errorf("an empty preview: %s", between(body, `id="cleanup"`, "</section>"))
+	}
+
+	dry := w.want(200, "root", "POST", "/api/v1/admin/cleanup", strings.NewReader(`{"dry_run":true}`), "Content-Type", "application/json")
+	post(303, "/admin/cleanup", url.Values{"preview": {field(t, dry, "preview")}})
+	post(410, "/admin/cleanup", url.Values{"preview": {"unknown"}})
+	post(404, "/admin/cleanup", url.Values{"owner": {"nobody"}})
+	if a := post(400, "/admin/cleanup", url.Values{"older_than": {"soon"}}); !strings.Contains(a.body, `value="soon"`) {
+		t.Error("the form is empty again")
+	}
+	page := w.want(200, "root", "GET", "/admin", nil, "Accept", "text/html").body
+	for _, want := range []string{`href="/admin/owners/alice"`, "github:1", "Free on the volume", "test"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+
+	// An account: its keys and sessions end.
+	key := field(t, w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"k"}`), "Content-Type", "application/json"), "key")
+	cookie := w.session("alice")
+	page = w.want(200, "root", "GET", "/admin/owners/alice", nil, "Accept", "text/html").body
+	post(303, "/admin/owners/alice/keys/"+between(page, "/admin/owners/alice/keys/", "/revoke")+"/revoke", nil)
+	post(303, "/admin/owners/alice/sessions/end", nil)
+	w.keys["gone"] = key
+	w.want(401, "gone", "GET", "/api/v1/me", nil)
+	w.want(401, "anonymous", "GET", "/api/v1/me", nil, "Cookie", cookie)
+	w.want(404, "root", "GET", "/admin/owners/nobody", nil)
+	post(404, "/admin/owners/nobody/sessions/end", nil)
+	post(404, "/admin/owners/alice/keys/none/revoke", nil)
+}
