@@ -73,6 +73,10 @@ func (s *Server) filesPage(c *fiber.Ctx, owner store.Owner, folder string) error
 	if page.Next != "" {
 		v.Next = at(func(v url.Values) { v.Set("cursor", page.Next) })
 	}
+	details := v.Close + "?open="
+	if strings.Contains(v.Close, "?") {
+		details = v.Close + "&open="
+	}
 	for _, f := range page.Folders {
 		v.Rows = append(v.Rows, views.Row{
 			Name: strings.TrimSuffix(strings.TrimPrefix(f, prefix), "/"), Path: strings.TrimSuffix(f, "/"),
@@ -82,9 +86,8 @@ func (s *Server) filesPage(c *fiber.Ctx, owner store.Owner, folder string) error
 	for _, f := range page.Files {
 		id := f.ID.String()
 		v.Rows = append(v.Rows, views.Row{
-			ID: id, Name: strings.TrimPrefix(string(f.Path), prefix), URL: fileURL(owner, f), Size: f.Size,
-			Created: f.CreatedAt, Kind: views.KindOf(f.ContentType), Tags: f.Tags, IsOpen: id == c.Query("open"),
-			Details: at(func(v url.Values) { v.Set("open", id) }),
+			ID: id, Name: strings.TrimPrefix(string(f.Path), prefix), URL: fileURL(owner, f), Details: details + id,
+			Size: f.Size, Created: f.CreatedAt, Kind: views.KindOf(f.ContentType), Tags: f.Tags, IsOpen: id == c.Query("open"),
 		})
 	}
 	if open := c.Query("open"); open != "" {

@@ -40,8 +40,11 @@ func render(c *fiber.Ctx, to func(io.Writer) error) error {
 		return c.Send(page.Bytes())
 	}
 	c.Set(fiber.HeaderContentEncoding, "gzip")
-	w := gzip.NewWriter(c.Response().BodyWriter())
-	_, err := w.Write(page.Bytes())
+	w, err := gzip.NewWriterLevel(c.Response().BodyWriter(), gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(page.Bytes())
 	return errors.Join(err, w.Close())
 }
 

@@ -48,21 +48,6 @@ func (v Files) Counts() (c struct{ Folders, Files int }) {
 // Crumb is one folder above the shown one.
 type Crumb struct{ Name, URL string }
 
-// Row is a file or folder of a list.
-type Row struct {
-	ID       string // of a file
-	Path     string // of a folder, without a trailing slash
-	Name     string // as it is shown: below the folder of the page
-	URL      string
-	Details  string // address of the page with its details
-	Size     int64  // bytes
-	Created  time.Time
-	Kind     Kind
-	Tags     []string
-	IsFolder bool
-	IsOpen   bool
-}
-
 // Details is what one file is.
 type Details struct {
 	ID, Name, Folder, URL string

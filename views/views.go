@@ -9,12 +9,39 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"regexp"
+
+	"upload-service/views/text"
 )
 
 //go:embed *.html
 var files embed.FS
 
-var templates = template.Must(template.New("").Funcs(functions).ParseFS(files, "*.html"))
+var templates = parse()
+
+func parse() *template.Template {
+	all := template.New("").Funcs(functions)
+	entries, _ := files.ReadDir(".") // reading what is embedded cannot fail
+	for _, e := range entries {
+		source, _ := files.ReadFile(e.Name())
+		template.Must(all.New(e.Name()).Parse(fold(string(source))))
+	}
+	return all
+}
+
+var constant = regexp.MustCompile(`\{\{(t|icon) "([^"]+)"(?: "([^"]+)")?\}\}`)
+
+// fold puts texts and icons that depend on nothing into the source: they are
+// most of what a row of a long list consists of.
+func fold(source string) string {
+	return constant.ReplaceAllStringFunc(source, func(action string) string {
+		m := constant.FindStringSubmatch(action)
+		if m[1] == "icon" {
+			return string(icon(m[2], m[3]))
+		}
+		return template.HTMLEscapeString(text.Get(m[2]))
+	})
+}
 
 // execute renders one template of files.
 func execute(w io.Writer, name string, data any) error {
