@@ -62,6 +62,7 @@ func TestInvariant6(t *testing.T) {
 		{"GET", "/admin/owners/alice", "", admin, 200, 403, 200},
 		{"POST", "/admin/owners/alice/keys/<key>/revoke", "", admin, 303, 403, 303},
 		{"POST", "/admin/owners/bob/sessions/end", "", admin, 303, 403, 303},
+		{"GET", "/content/x/name", "", none, 404, 404, 404},
 		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 303, 303, 303},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
@@ -143,7 +144,7 @@ func TestInvariant6(t *testing.T) {
 	var patterns []string
 	for _, r := range rows {
 		p, _, _ := strings.Cut(r.path, "?")
-		p = strings.NewReplacer("/alice/m/", "/:slug/*", "00112233445566778899aabbccddeeff", ":id", "/bob", "/:slug", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
+		p = strings.NewReplacer("/content/x/name", "/content/:ticket/:name", "/alice/m/", "/:slug/*", "00112233445566778899aabbccddeeff", ":id", "/bob", "/:slug", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
 			"<deleted>", ":id", "<key>", ":id", "<batch>", ":batch").Replace(p)
 		patterns = append(patterns, r.method+" "+p)
 	}

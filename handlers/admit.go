@@ -188,7 +188,7 @@ func (s *Server) checkHost(c *fiber.Ctx) error {
 		return nil
 	}
 	host := string(c.Request().Host())
-	if s.cfg.PublicURL != "" && strings.HasSuffix(s.cfg.PublicURL, "://"+host) {
+	if s.cfg.PublicURL != "" && strings.HasSuffix(s.cfg.PublicURL, "://"+host) || s.onContentHost(c) {
 		return nil
 	}
 	name, _, err := net.SplitHostPort(host)

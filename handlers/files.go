@@ -42,6 +42,9 @@ func (s *Server) getPath(c *fiber.Ctx) error {
 // serveFile sends a file. One that is replaced between the look at its record
 // and at its bytes is looked up once more.
 func (s *Server) serveFile(c *fiber.Ctx, f store.File) error {
+	if s.redirectsContent(c) {
+		return s.toContent(c, f)
+	}
 	err := serve(c, s.fileContent(f))
 	if store.CodeOf(err) != store.CodeNotFound {
 		return err

@@ -91,14 +91,18 @@ func (s *Server) secure(c *fiber.Ctx) error {
 }
 
 // pagePolicy allows our own scripts and style sheet, or those of
-// UPLOAD_STATIC_URL, and nothing inline.
-func pagePolicy(staticURL string) string {
-	assets := "'self'"
+// UPLOAD_STATIC_URL, pictures and sound also of UPLOAD_CONTENT_URL, and
+// nothing inline.
+func pagePolicy(staticURL, contentURL string) string {
+	assets, media := "'self'", "'self'"
 	if u, err := url.Parse(staticURL); err == nil && u.Host != "" {
 		assets += " " + u.Scheme + "://" + u.Host
 	}
+	if contentURL != "" {
+		media += " " + contentURL
+	}
 	return "default-src 'none'; script-src " + assets + "; style-src " + assets +
-		"; img-src 'self' blob: data:; media-src 'self'; connect-src 'self'; form-action 'self'; " +
+		"; img-src " + media + " blob: data:; media-src " + media + "; connect-src 'self'; form-action 'self'; " +
 		"base-uri 'none'; frame-ancestors 'none'"
 }
 

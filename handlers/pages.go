@@ -117,7 +117,7 @@ func (s *Server) note(c *fiber.Ctx, n views.Note) error {
 	if err != nil {
 		return err
 	}
-	value := base64.RawURLEncoding.EncodeToString(append(s.noteSum(b), b...))
+	value := base64.RawURLEncoding.EncodeToString(append(s.mac("note", b), b...))
 	if len(value) > maxNote {
 		return nil // it is only words
 	}
@@ -128,8 +128,13 @@ func (s *Server) note(c *fiber.Ctx, n views.Note) error {
 	return nil
 }
 
-func (s *Server) noteSum(b []byte) []byte {
-	mac := hmac.New(sha256.New, s.noteKey)
+const macSize = sha256.Size
+
+// mac signs what goes out and comes back, for one purpose each. Those from
+// before a restart no longer hold.
+func (s *Server) mac(purpose string, b []byte) []byte {
+	mac := hmac.New(sha256.New, s.secret)
+	mac.Write([]byte(purpose + "\x00"))
 	mac.Write(b)
 	return mac.Sum(nil)
 }
@@ -142,11 +147,11 @@ func (s *Server) takeNote(c *fiber.Ctx) *views.Note {
 	}
 	c.Cookie(&fiber.Cookie{Name: noteCookie, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0), HTTPOnly: true})
 	b, err := base64.RawURLEncoding.DecodeString(value)
-	if err != nil || len(b) < sha256.Size || !hmac.Equal(b[:sha256.Size], s.noteSum(b[sha256.Size:])) {
+	if err != nil || len(b) < macSize || !hmac.Equal(b[:macSize], s.mac("note", b[macSize:])) {
 		return nil
 	}
 	var n views.Note
-	if json.Unmarshal(b[sha256.Size:], &n) != nil {
+	if json.Unmarshal(b[macSize:], &n) != nil {
 		return nil
 	}
 	return &n

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -39,6 +40,7 @@ type Config struct {
 	Undo           time.Duration  // how long a delete can be taken back; 0 is not at all
 	Version        string
 	Assets         *static.Assets // style sheet and scripts of the pages
+	ContentURL     string         // scheme and host from which browsers get contents; "" for our own
 	StaticURL      string         // in front of their names, no trailing slash; "" for our own /static
 }
 
@@ -52,17 +54,20 @@ type Server struct {
 	limiter *limiter
 	ready   func() bool
 	policy  string // Content-Security-Policy of pages
-	noteKey []byte // signs notes; those from before a restart are lost
+	secret  []byte // of this process; signs notes and tickets
+
+	contentHost string // of UPLOAD_CONTENT_URL, "" without
 }
 
 // New makes the app. ready is false while the process starts or drains.
 // Metrics are registered with reg.
 func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) *fiber.App {
-	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready, noteKey: []byte(rand.Text())}
+	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready, secret: []byte(rand.Text())}
 	if s.cfg.StaticURL == "" {
 		s.cfg.StaticURL = "/static"
 	}
-	s.policy = pagePolicy(s.cfg.StaticURL)
+	s.policy = pagePolicy(s.cfg.StaticURL, s.cfg.ContentURL)
+	_, s.contentHost, _ = strings.Cut(s.cfg.ContentURL, "://")
 	s.metrics = newMetrics(reg)
 	s.limiter = newLimiter(cfg.RateLimit)
 
@@ -79,6 +84,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	app.Use(s.observe)
 	app.Use(transport.Guard(log))
 	app.Use(s.secure)
+	app.Use(s.splitHosts)
 	if len(cfg.CORSOrigins) > 0 {
 		app.Use(cors.New(corsConfig(cfg.CORSOrigins)))
 	}

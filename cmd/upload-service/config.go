@@ -21,12 +21,13 @@ import (
 // line is visible to every process of the machine; it may be in a file instead,
 // which the setting with _FILE added names.
 type Config struct {
-	Addr      string `env:"UPLOAD_ADDR" envDefault:":8000" help:"where to listen: host:port, [IPv6]:port or unix:/path; in local mode 127.0.0.1:8000 unless set"`
-	PublicURL string `env:"UPLOAD_PUBLIC_URL" example:"https://files.example.com" help:"how browsers reach the service: scheme and host, no path; makes links absolute"`
-	StaticURL string `env:"UPLOAD_STATIC_URL" example:"https://cdn.example.com/static" help:"where browsers get the style sheet and the scripts instead of /static: a CDN or a web server in front of it"`
-	Dir       string `env:"UPLOAD_DIR" envDefault:"uploads" help:"folder of all files and metadata, on one volume"`
-	TLSCert   string `env:"UPLOAD_TLS_CERT" example:"/etc/ssl/files.pem" help:"PEM file with the certificates, to serve HTTPS without a proxy"`
-	TLSKey    string `env:"UPLOAD_TLS_KEY" example:"/etc/ssl/files.key" help:"PEM file with their private key"`
+	Addr       string `env:"UPLOAD_ADDR" envDefault:":8000" help:"where to listen: host:port, [IPv6]:port or unix:/path; in local mode 127.0.0.1:8000 unless set"`
+	PublicURL  string `env:"UPLOAD_PUBLIC_URL" example:"https://files.example.com" help:"how browsers reach the service: scheme and host, no path; makes links absolute"`
+	ContentURL string `env:"UPLOAD_CONTENT_URL" example:"https://content.example.net" help:"second host, scheme and host, from which browsers get the contents of files; no session is there"`
+	StaticURL  string `env:"UPLOAD_STATIC_URL" example:"https://cdn.example.com/static" help:"where browsers get the style sheet and the scripts instead of /static: a CDN or a web server in front of it"`
+	Dir        string `env:"UPLOAD_DIR" envDefault:"uploads" help:"folder of all files and metadata, on one volume"`
+	TLSCert    string `env:"UPLOAD_TLS_CERT" example:"/etc/ssl/files.pem" help:"PEM file with the certificates, to serve HTTPS without a proxy"`
+	TLSKey     string `env:"UPLOAD_TLS_KEY" example:"/etc/ssl/files.key" help:"PEM file with their private key"`
 
 	GitHubClientID         string `env:"GITHUB_CLIENT_ID" example:"Iv1.0123456789abcdef" help:"client id of the GitHub OAuth app; without one the service is in local mode"`
 	GitHubClientSecret     string `env:"GITHUB_CLIENT_SECRET" secret:"true" example:"the-secret-of-the-app" help:"client secret of the GitHub OAuth app; no flag"`
@@ -159,6 +160,7 @@ func Load(flags map[string]string, environ []string, dotenv string) (Config, []s
 		cfg.Addr = "127.0.0.1:8000"
 	}
 	cfg.PublicURL = strings.TrimSuffix(cfg.PublicURL, "/")
+	cfg.ContentURL = strings.TrimSuffix(cfg.ContentURL, "/")
 	cfg.StaticURL = strings.TrimSuffix(cfg.StaticURL, "/")
 	cfg.GitHubURL = strings.TrimSuffix(cfg.GitHubURL, "/")
 	cfg.GitHubAPIURL = strings.TrimSuffix(cfg.GitHubAPIURL, "/")
@@ -221,6 +223,7 @@ func explain(e env.ParseError) error {
 func validate(cfg Config, report func(name string, wrong error)) {
 	report("UPLOAD_ADDR", checkAddr(cfg.Addr))
 	report("UPLOAD_PUBLIC_URL", checkPublicURL(cfg.PublicURL))
+	report("UPLOAD_CONTENT_URL", checkContentURL(cfg.ContentURL, cfg.PublicURL))
 	report("UPLOAD_STATIC_URL", checkStaticURL(cfg.StaticURL))
 	report("GITHUB_URL", checkGitHubURL(cfg.GitHubURL))
 	report("GITHUB_API_URL", checkGitHubURL(cfg.GitHubAPIURL))

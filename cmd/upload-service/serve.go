@@ -118,7 +118,7 @@ func newServer(
 		PublicURL: cfg.PublicURL, Local: cfg.Local(), MaxRequestSize: int64(cfg.MaxRequestSize),
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version, Undo: time.Duration(cfg.Undo),
-		Assets: assets, StaticURL: cfg.StaticURL,
+		Assets: assets, StaticURL: cfg.StaticURL, ContentURL: cfg.ContentURL,
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),

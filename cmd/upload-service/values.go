@@ -194,6 +194,14 @@ func parseBaseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// checkContentURL accepts another host than that of the pages.
+func checkContentURL(s, public string) error {
+	if s != "" && strings.EqualFold(s, public) {
+		return errors.New("must be another host than UPLOAD_PUBLIC_URL")
+	}
+	return checkPublicURL(s)
+}
+
 // checkStaticURL accepts an address to which the name of a file is added.
 func checkStaticURL(s string) error {
 	u, err := url.Parse(s)
