@@ -432,6 +432,7 @@ func TestConcatenate(t *testing.T) {
 		{"somebody else's", []store.Token{a.Token, foreign.Token}, store.CodeNotFound},
 		{"not finished", []store.Token{a.Token, unfinished.Token}, store.CodeConflict},
 		{"more than the quota", []store.Token{a.Token, a.Token, a.Token, a.Token}, store.CodeQuotaExceeded},
+		{"more than the quota, less the parts", []store.Token{b.Token, b.Token, b.Token, b.Token, b.Token, a.Token}, store.CodeQuotaExceeded},
 	} {
 		_, err := w.store.Concatenate(ctx, alice, tt.tokens, store.Begin{})
 		w.wantCode(err, tt.want, tt.name)

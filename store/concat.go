@@ -31,8 +31,12 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 		return s.GetUpload(ctx, o, done)
 	}
 	b.Length, b.Partial = 0, false
-	for _, p := range parts {
+	given := int64(0) // back by the commit: a part that is named twice counted once
+	for i, p := range parts {
 		b.Length += p.Size
+		if !slices.Contains(tokens[:i], tokens[i]) {
+			given += p.Size
+		}
 	}
 	whole, err := s.begun(ctx, o, b, s.now())
 	if err != nil {
@@ -46,7 +50,7 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 	if err != nil {
 		return Upload{}, err
 	}
-	in := &Intake{s: s, owner: o, flight: f, replaced: b.Length}
+	in := &Intake{s: s, owner: o, flight: f, replaced: given}
 	defer func() {
 		if err := in.Close(ctx); err != nil {
 			s.log.Warn("a concatenation could not be put away", "error", err)
