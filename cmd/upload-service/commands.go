@@ -125,8 +125,9 @@ func (p *program) check() *cobra.Command {
 		Use:   "check",
 		Short: "Compare records, counters, bytes and the visible tree",
 		Long: `Compare everything below UPLOAD_DIR: records, indexes, counters, contents and
-the visible tree. The service must be stopped. Nothing is changed, but for the
-visible tree with --repair.
+the visible tree. The service must be stopped. No record and no content is
+changed, and the visible tree only with --repair; what an earlier process left
+in the service's own folder for temporary copies goes, as at every start.
 
 The exit code is 0 if all is well, 1 if something was found and 2 if the check
 could not run.`,
