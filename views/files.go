@@ -8,20 +8,19 @@ import (
 // Files is the page of one folder, or of what a search found.
 type Files struct {
 	Shell
-	Owner      string // slug
-	Mine       bool   // the viewer may change what is here
-	Folder     string // with a trailing slash; "" at the top
-	URL        string // of the folder
-	Zip        string // where its archive is
-	Crumbs     []Crumb
-	Query      string // what is searched for
-	Everywhere bool   // searched in all folders
-	Sort       string
-	Rows       []Row
-	Next       string // address of the next page, "" at the end
-	Storage    Storage
-	Open       *Details
-	Close      string // address of the page without details
+	Owner   string // slug
+	Mine    bool   // the viewer may change what is here
+	Folder  string // with a trailing slash; "" at the top
+	URL     string // of the folder
+	Zip     string // where its archive is
+	Crumbs  []Crumb
+	Query   string // what is searched for
+	Sort    string
+	Rows    []Row
+	Next    string // address of the next page, "" at the end
+	Storage Storage
+	Open    *Details
+	Close   string // address of the page without details
 }
 
 // Page renders the page.
