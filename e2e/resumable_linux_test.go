@@ -1,0 +1,147 @@
+package e2e_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestDiskFullDuringAppend lets another program take the room while a piece is
+// received: what was recorded stays, and the upload goes on when there is room.
+func TestDiskFullDuringAppend(t *testing.T) {
+	t.Parallel()
+	const size, first = 24 << 20, 4 << 20
+	content := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+	for name, way := range map[string]struct {
+		begin, piece []string
+		path         string
+	}{
+		"tus": {
+			[]string{"Tus-Resumable", "1.0.0", "Upload-Length", strconv.Itoa(size)},
+			[]string{"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream"}, "/tus/",
+		},
+		"ietf": {
+			[]string{"Upload-Complete", "?0", "Upload-Length", strconv.Itoa(size)},
+			[]string{"Content-Type", "application/partial-upload"}, "/api/v1/uploads",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := volume(t, "96m")
+			s := start(t, dir, "UPLOAD_MIN_FREE=1MiB")
+			at := s.must(t, 201, "POST", way.path, strings.NewReader(""), way.begin...).header.Get("Location")
+			piece := func(offset, end int, complete string) []string {
+				return append([]string{"Upload-Offset", strconv.Itoa(offset), "Upload-Complete", complete}, way.piece...)
+			}
+			if a, err := s.do("PATCH", at, bytes.NewReader(content[:first]), piece(0, first, "?0")...); err != nil || a.status != 204 {
+				t.Fatalf("the first piece: %v, %d %s", err, a.status, a.body)
+			}
+
+			// The room goes when a part of the piece is there.
+			filler := filepath.Join(dir, "uploads", "filler")
+			body := io.MultiReader(bytes.NewReader(content[first:2*first]), &meanwhile{do: func() {
+				if err := os.WriteFile(filler, make([]byte, free(t, dir)-(2<<20)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+					t.Errorf("fill the volume: %v", err)
+				}
+			}}, bytes.NewReader(content[2*first:]))
+			a, err := s.do("PATCH", at, io.MultiReader(body), piece(first, size, "?1")...)
+			if err != nil || a.status != 507 || a.header.Get("Retry-After") == "" {
+				t.Fatalf("a full disk: %v, %d %v %s", err, a.status, a.header, a.body)
+			}
+
+			// The server says how far it is; at least what it had acknowledged.
+			head := s.must(t, 200, "HEAD", at, nil, way.begin[:2]...)
+			offset, err := strconv.Atoi(head.header.Get("Upload-Offset"))
+			if err != nil || offset < first || offset >= size {
+				t.Fatalf("offset %q after a full disk", head.header.Get("Upload-Offset"))
+			}
+			if err := os.Remove(filler); err != nil {
+				t.Fatal(err)
+			}
+			if a, err := s.do("PATCH", at, bytes.NewReader(content[offset:]), piece(offset, size, "?1")...); err != nil || a.status >= 300 {
+				t.Fatalf("the rest: %v, %d %s", err, a.status, a.body)
+			}
+			s.wantUpload(t, tokenOf(at), hexSum(content))
+		})
+	}
+}
+
+// meanwhile does something when it is read, and yields nothing.
+type meanwhile struct{ do func() }
+
+func (o *meanwhile) Read([]byte) (int, error) {
+	o.do()
+	return 0, io.EOF
+}
+
+// TestCurlResumable walks through the IETF's protocol with curl alone.
+func TestCurlResumable(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	dir := t.TempDir()
+	content := bytes.Repeat([]byte("resumable "), 20_000)
+	part := func(name string, b []byte) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return "@" + name
+	}
+	curl := func(args ...string) string {
+		t.Helper()
+		args = append([]string{
+			"-sS", "-v", "--max-time", "30", "-H", "Authorization: Bearer " + s.key, "-H", "Upload-Draft-Interop-Version: 8",
+		}, args...)
+		out, err := exec.Command("curl", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("curl %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	value := func(out, name string) string {
+		t.Helper()
+		m := regexp.MustCompile(`(?mi)^< ` + name + `: (.*?)\r?$`).FindAllStringSubmatch(out, -1)
+		if m == nil {
+			t.Fatalf("no %s in:\n%s", name, out)
+		}
+		return m[len(m)-1][1]
+	}
+	half := len(content) / 2
+	out := curl("-H", "Upload-Complete: ?0", "-H", "Content-Type: text/plain", "--data-binary", part("1", content[:half]),
+		s.url+"/api/v1/uploads?filename=c.txt")
+	if !strings.Contains(out, "< HTTP/1.1 104 ") || !strings.Contains(out, "< HTTP/1.1 201 ") {
+		t.Fatalf("no 104 before the answer:\n%s", out)
+	}
+	at := s.url + strings.TrimPrefix(value(out, "Location"), s.url)
+	out = curl("-I", at)
+	if got := value(out, "Upload-Offset"); got != strconv.Itoa(half) || value(out, "Upload-Complete") != "?0" {
+		t.Fatalf("offset %s after half:\n%s", got, out)
+	}
+	out = curl("-X", "PATCH", "-H", "Content-Type: application/partial-upload", "-H", "Upload-Complete: ?1",
+		"-H", fmt.Sprintf("Upload-Offset: %d", half), "--data-binary", part("2", content[half:]), at)
+	if value(out, "Upload-Complete") != "?1" {
+		t.Fatalf("not complete:\n%s", out)
+	}
+	out = curl("-X", "DELETE", at+"x")
+	if !strings.Contains(out, "< HTTP/1.1 404 ") {
+		t.Errorf("another's upload:\n%s", out)
+	}
+	sum := sha256.Sum256(content)
+	s.wantUpload(t, tokenOf(at), hex.EncodeToString(sum[:]))
+	got := s.must(t, http.StatusOK, "GET", "/files/me/c.txt", nil)
+	if !bytes.Equal([]byte(got.body), content) {
+		t.Errorf("the file has %d bytes, want %d", len(got.body), len(content))
+	}
+}
