@@ -65,7 +65,7 @@ soak: tools
 	CRASH_STATES=twice go test -timeout 3h -run TestEveryCrashState -v ./store/blob/disk
 
 bench:
-	@scripts/tools bench
+	@scripts/tools
 	@$(MAKE) assets
 	go run ./bench
 	go test -run "^$$" -bench "." -benchmem ./store/... ./handlers/...

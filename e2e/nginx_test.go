@@ -1,0 +1,144 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestBehindNginx runs nginx with the text of docs/operations.md in front of
+// the service.
+func TestBehindNginx(t *testing.T) {
+	t.Parallel()
+	front, back := freeAddress(t), freeAddress(t)
+	// It tells the address by which browsers reach it.
+	s := start(t, t.TempDir(), "UPLOAD_ADDR="+back, "UPLOAD_PUBLIC_URL=http://"+front, "UPLOAD_TRUSTED_PROXIES=127.0.0.1",
+		"UPLOAD_MAX_FILE_SIZE=1GiB")
+	if s.url != "http://"+front {
+		t.Fatalf("the service says that it is at %s", s.url)
+	}
+
+	// 1. The snippet, but for names and certificates.
+	doc, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(doc), "```nginx\n")
+	snippet, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("docs/operations.md has no part for nginx")
+	}
+	for from, to := range map[string]string{
+		"listen 443 ssl;": "listen " + front + ";", "http://127.0.0.1:8000": "http://" + back,
+	} {
+		if !strings.Contains(snippet, from) {
+			t.Fatalf("the part for nginx has no %q", from)
+		}
+		snippet = strings.Replace(snippet, from, to, 1)
+	}
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "nginx.conf")
+	user := ""
+	if os.Getuid() == 0 {
+		user = "user root;\n"
+	}
+	text := fmt.Sprintf(`%sdaemon off;
+pid %[2]s/pid;
+error_log stderr;
+events {}
+http {
+client_body_temp_path %[2]s/body; proxy_temp_path %[2]s/proxy; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
+access_log off;
+%[3]s}
+`, user, dir, snippet)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "nginx", "-e", "stderr", "-p", dir, "-c", conf)
+	var out lockedBuffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: make test installs nginx", err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		cmd.Wait() //nolint:errcheck // it was told to end
+		if t.Failed() {
+			t.Logf("nginx: %s", out.String())
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if _, err := s.do("GET", "/healthz", nil); err == nil {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("nginx does not answer: %v", err)
+		}
+	}
+
+	// 2. A large body goes through, and links lead to the proxy.
+	content := bytes.Repeat([]byte("behind a proxy! "), 4<<20)
+	a := s.must(t, http.StatusCreated, "PUT", "/files/me/large.bin", bytes.NewReader(content))
+	if at := a.header.Get("Location"); !strings.HasPrefix(at, s.url+"/files/") {
+		t.Errorf("Location %s", at)
+	}
+	if got := s.must(t, http.StatusOK, "GET", "/files/me/large.bin", nil); hexSum([]byte(got.body)) != hexSum(content) {
+		t.Error("other bytes came back")
+	}
+
+	// 3. tus in pieces.
+	tus := []string{"Tus-Resumable", "1.0.0"}
+	at := s.must(t, http.StatusCreated, "POST", "/tus/", nil, append(tus, "Upload-Length", fmt.Sprint(len(content)))...).header.Get("Location")
+	at = strings.TrimPrefix(at, s.url)
+	for offset := 0; offset < len(content); offset += len(content) / 4 {
+		s.must(t, http.StatusNoContent, "PATCH", at, bytes.NewReader(content[offset:offset+len(content)/4]),
+			append(tus, "Content-Type", "application/offset+octet-stream", "Upload-Offset", fmt.Sprint(offset))...)
+	}
+	s.wantUpload(t, tokenOf(at), hexSum(content))
+
+	// 4. What is refused from the head is told before the body is sent.
+	c, err := net.Dial("tcp", front)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "PUT /files/me/huge HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", front, s.key, 2<<30)
+	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	status := make([]byte, 12)
+	if _, err := c.Read(status); err != nil || string(status) != "HTTP/1.1 413" {
+		t.Errorf("a body that is too large: %q, %v", status, err)
+	}
+
+	// 5. The pages are there, and know by which name they were reached.
+	res, err := http.Get(s.url + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Errorf("the first page: %s", res.Status)
+	}
+}
+
+// freeAddress is one that nobody listened at a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
