@@ -88,6 +88,7 @@ func (c *checker) run(ctx context.Context) error {
 		c.each(ctx, prefixUpload, func(k, v []byte) error { return c.upload(ctx, k, v) }),
 		c.each(ctx, prefixNewUp, c.uploadIndex),
 		c.each(ctx, prefixTrash, func(k, v []byte) error { return c.trash(ctx, k, v) }),
+		c.each(ctx, prefixBatch, c.batchIndex),
 		c.each(ctx, prefixBlob, func(k, v []byte) error { return c.holder(k, v) }),
 		c.each(ctx, prefixGarbage, c.garbage),
 		c.adoption(ctx),
@@ -336,6 +337,22 @@ func (c *checker) trash(ctx context.Context, k, v []byte) error {
 		c.must(batchKey(o, z.Batch, z.File.ID), nil, what+" in the index of what was deleted together")
 	}
 	c.content(ctx, z.File.Blob, heldByTrash, o, id, z.File.Size, z.File.SHA256, what)
+	return nil
+}
+
+func (c *checker) batchIndex(k, _ []byte) error {
+	o, rest, ok := splitOwned(prefixBatch, k)
+	if !ok || len(rest) != len(BatchID{})+len(FileID{}) {
+		return errors.New("malformed key")
+	}
+	batch, id := BatchID(rest[:len(BatchID{})]), FileID(rest[len(BatchID{}):])
+	// What is deleted last stands first: only that can have been deleted
+	// together with others and not be restored.
+	z, err := c.txn.latestTrash(o, id)
+	if err == nil && z.Batch == batch {
+		return nil
+	}
+	c.finding("The index entry %x of %s does not lead to a deleted file.", rest, o)
 	return nil
 }
 

@@ -19,6 +19,13 @@ func parseUUID(s string) ([]byte, error) {
 }
 
 // TestCheckFindsDamage breaks one thing at a time and asks the check.
+// deleteBatch deletes a file as one of several.
+func deleteBatch(w *world) {
+	w.t.Helper()
+	gone := w.mustPut(alice, "gone", "gone")
+	w.ok(w.store.DeleteFiles(w.t.Context(), alice, store.NewBatchID(), []store.FileID{gone.ID}))
+}
+
 func TestCheckFindsDamage(t *testing.T) {
 	t.Parallel()
 	blobFile := func(w *world, f store.File) string {
@@ -58,6 +65,8 @@ func TestCheckFindsDamage(t *testing.T) {
 		"upload expiry is gone":   {func(w *world, f store.File) { w.tamper("x/", nil, nil) }, "index of expiry"},
 		"upload index is gone":    {func(w *world, f store.File) { w.tamper("n/", nil, nil) }, "index of times"},
 		"upload is gone":          {func(w *world, f store.File) { w.tamper("u/", nil, nil) }, "does not lead to an upload"},
+		"batch index is gone":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("y/", nil, nil) }, "deleted together"},
+		"batch leads nowhere":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("z/", nil, nil) }, "does not lead to a deleted file"},
 		"slug leads nowhere":      {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost"},
 		"owner without slug":      {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug"},
 		"tree entry is gone":      {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f"},
