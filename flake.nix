@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-ipLlqAAPvRSImyK1OEAKerkEhlcEk3rlEKGChV0yY2Q=";
+        outputHash = "sha256-4r6kmH8DdfEV3iHhje+ytDeuo52RTZixQlaaK5YRXC4=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

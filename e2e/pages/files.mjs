@@ -206,6 +206,13 @@ await run({
     const { page } = await open()
     await page.goto(job.base + '/files/local/walk/')
     await narrow(page)
+    await page.setViewportSize({ width: 360, height: 900 })
+    await page.waitForSelector('.nav', { state: 'visible' })
+    await page.waitForSelector('.selbar', { state: 'hidden' })
+    await page.click('#rows .ckw >> nth=0')
+    await page.waitForSelector('.nav', { state: 'hidden' }) // its place is taken
+    await page.waitForSelector('.selbar', { state: 'visible' })
+    await page.click('[data-clear]')
     await page.setViewportSize({ width: 1400, height: 900 })
     await page.click('#rows a:has-text("a-file")')
     await page.waitForSelector('#details .name')

@@ -12,7 +12,6 @@ function count(said = true) {
   const form = $('#selection')
   if (!form) return
   const on = boxes().filter((box) => box.checked)
-  form.hidden = on.length === 0
   const size = on.reduce((sum, box) => sum + Number(box.dataset.size), 0)
   $('[data-selected]', form).textContent = fill(text.selected, on.length)
   $('[data-selected-size]', form).textContent = size ? bytes(size) : ''
