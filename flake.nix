@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-4r6kmH8DdfEV3iHhje+ytDeuo52RTZixQlaaK5YRXC4=";
+        outputHash = "sha256-6/EW0UTohVQiw8Tq5aVEOmFVljfgo8sqv2vfXw6IY0Y=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -6,7 +6,6 @@ import (
 	"io"
 	"mime"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -260,19 +259,17 @@ func (s *Server) deleteChosen(c *fiber.Ctx) error {
 	}
 	for _, folder := range folders {
 		files, err := s.store.DeleteFolder(ctx, owner, batch, folder)
-		if err != nil {
-			return err
+		if err != nil && (store.CodeOf(err) != store.CodeNotFound || n == 0) {
+			return err // else it went meanwhile, and the rest keeps its undo
 		}
 		n += files
 	}
-	said := views.Note{Text: text.Get("files.deleted.n", n)}
-	if s.cfg.Undo > 0 {
-		said.Undo = "/actions/restore/" + batch.String() + "?in=" + url.QueryEscape(form.Get("in"))
-	}
+	said := views.Note{Text: text.Get("files.deleted.n", n), Undo: s.undo(batch, form.Get("in"))}
 	return s.seeAgain(c, form.Get("in"), said)
 }
 
-// restoreBatch handles POST /actions/restore/:batch, the undo of a delete.
+// restoreBatch handles POST /actions/restore/:batch, the undo of a delete or a
+// move.
 func (s *Server) restoreBatch(c *fiber.Ctx) error {
 	batch, err := store.ParseBatchID(c.Params("batch"))
 	if err != nil {
@@ -289,35 +286,35 @@ func (s *Server) restoreBatch(c *fiber.Ctx) error {
 	return s.seeAgain(c, c.Query("in"), views.Note{Text: said, Bad: len(taken) > 0})
 }
 
-// moveChosen handles POST /actions/move. Its undo moves the files back, if
-// they all came from one folder.
+// moveChosen handles POST /actions/move. All of it is one undo.
 func (s *Server) moveChosen(c *fiber.Ctx) error {
 	form, err := actionValues(c)
 	if err != nil {
 		return err
 	}
-	ids, _, err := chosen(form)
+	ids, folders, err := chosen(form)
 	if err != nil {
 		return err
 	}
-	to := strings.Trim(form.Get("to"), "/ ")
-	ctx, owner := c.UserContext(), principal(c).Owner
-	var from []string
-	for _, id := range ids {
-		f, err := s.store.GetFileByID(ctx, owner.ID, id)
-		if err != nil {
-			return err
-		}
-		from = append(from, strings.TrimSuffix(strings.TrimSuffix(string(f.Path), f.Path.Base()), "/"))
-	}
-	if _, err := s.store.MoveFiles(ctx, owner.ID, ids, to); err != nil {
+	owner, to, batch := principal(c).Owner, strings.Trim(form.Get("to"), "/ "), store.NewBatchID()
+	moved, err := s.store.MoveFiles(c.UserContext(), owner.ID, batch, ids, folders, to)
+	if err != nil {
 		return err
 	}
-	n := views.Note{Text: text.Get("files.moved.n", len(ids), strings.TrimSuffix(owner.Slug+"/"+to, "/")), Link: "/files/" + escapePath(strings.Trim(owner.Slug+"/"+to, "/")) + "/"}
-	if !slices.ContainsFunc(from, func(f string) bool { return f != from[0] }) {
-		n.Undo = "/actions/move?" + url.Values{"to": {from[0]}, "in": {form.Get("in")}, "id": form["id"]}.Encode()
+	place := strings.TrimSuffix(owner.Slug+"/"+to, "/")
+	said := views.Note{
+		Text: text.Get("files.moved.n", moved, place), Link: "/files/" + escapePath(place) + "/",
+		Undo: s.undo(batch, form.Get("in")),
 	}
-	return s.seeAgain(c, form.Get("in"), n)
+	return s.seeAgain(c, form.Get("in"), said)
+}
+
+// undo is where a batch is taken back, "" if nothing can be.
+func (s *Server) undo(batch store.BatchID, folder string) string {
+	if s.cfg.Undo <= 0 {
+		return ""
+	}
+	return "/actions/restore/" + batch.String() + "?in=" + url.QueryEscape(folder)
 }
 
 // changeOne handles POST /actions/change: name, folder and tags of one file.

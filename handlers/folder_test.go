@@ -115,7 +115,11 @@ func TestActions(t *testing.T) {
 			url.Values{"id": ids, "only": ids[:1], "in": {"in/"}}, "/actions/delete", "Deleted 1 file.", before[1:],
 		},
 		"delete a folder": {url.Values{"only_folder": {"in"}}, "/actions/delete", "Deleted 3 files.", nil},
-		"move":            {url.Values{"id": ids, "to": {"/out/"}, "in": {"in/"}}, "/actions/move", "Moved 3 files to “alice/out”.", []string{"out/0.txt", "out/1.txt", "out/2.txt"}},
+		"move a folder": {
+			url.Values{"folder": {"in"}, "to": {"out"}}, "/actions/move", "Moved 3 files to “alice/out”.",
+			[]string{"out/in/0.txt", "out/in/1.txt", "out/in/2.txt"},
+		},
+		"move": {url.Values{"id": ids, "to": {"/out/"}, "in": {"in/"}}, "/actions/move", "Moved 3 files to “alice/out”.", []string{"out/0.txt", "out/1.txt", "out/2.txt"}},
 		"change": {
 			url.Values{"id": ids[2:], "name": {"two.txt"}, "to": {"in"}, "tag": {"a,b"}, "in": {"in/"}}, "/actions/change", "Saved.",
 			[]string{"in/0.txt", "in/1.txt", "in/two.txt"},
@@ -142,6 +146,7 @@ func TestActions(t *testing.T) {
 		{400, "/actions/move", url.Values{"id": ids, "to": {"a/../b"}}},
 		{409, "/actions/move", url.Values{"id": ids, "to": {"taken"}}},
 		{400, "/actions/change", url.Values{"id": ids[:1], "name": {""}}},
+		{400, "/actions/move", url.Values{"folder": {"in"}, "to": {"in/deeper"}}},
 		{409, "/actions/change", url.Values{"id": ids[:1], "name": {"0.txt"}, "to": {"taken"}}},
 		{412, "/actions/change", url.Values{"id": ids[:1], "name": {"x"}, "if_match": {`"other"`}}},
 		{404, "/actions/delete", url.Values{"id": {"x"}}},
@@ -153,6 +158,47 @@ func TestActions(t *testing.T) {
 	}
 	if got := paths(); len(got) != 4 {
 		t.Errorf("left %q", got)
+	}
+}
+
+// TestManyAtOnce moves and archives more files than an address has room for.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	var ids []string
+	for i := range 600 {
+		ids = append(ids, field(t, w.want(201, "alice", "PUT", fmt.Sprintf("/files/me/in/%d", i), strings.NewReader("x")), "id"))
+	}
+	form := url.Values{"id": ids, "to": {"out"}, "in": {"in/"}}
+	a := w.want(200, "alice", "POST", "/zip/me/in/", strings.NewReader(form.Encode()),
+		"Content-Type", "application/x-www-form-urlencoded")
+	if r, err := zip.NewReader(strings.NewReader(a.body), int64(len(a.body))); err != nil || len(r.File) != len(ids) {
+		t.Errorf("the archive: %v", err)
+	}
+	many := url.Values{"id": slices.Repeat(ids[:1], store.MaxBatch+1)}
+	w.want(400, "alice", "POST", "/zip/me/in/", strings.NewReader(many.Encode()),
+		"Content-Type", "application/x-www-form-urlencoded")
+	_, note := w.action("alice", "/actions/move", form)
+	if !strings.Contains(note, "Moved 600 files") || !strings.Contains(note, `action="/actions/restore/`) {
+		t.Fatalf("the note says %q", note)
+	}
+	undo := strings.ReplaceAll(between(note, `action="`, `"`), "&amp;", "&")
+	if _, note := w.action("alice", undo, nil); !strings.Contains(note, "600 files are back.") {
+		t.Errorf("the undo says %q", note)
+	}
+
+	// Where a name is taken meanwhile, nothing is moved back.
+	_, note = w.action("alice", "/actions/move", url.Values{"id": ids[:2], "to": {"out"}})
+	w.want(201, "alice", "PUT", "/files/me/in/1", strings.NewReader("y"))
+	undo = strings.ReplaceAll(between(note, `action="`, `"`), "&amp;", "&")
+	if a, _ := w.action("alice", undo, nil); a.status != 409 || !strings.Contains(a.body, "in/1") {
+		t.Errorf("a move back onto a taken name: %d", a.status)
+	}
+
+	// A folder that went meanwhile takes nothing away from the undo of the rest.
+	_, note = w.action("alice", "/actions/delete", url.Values{"id": ids[:1], "folder": {"gone"}})
+	if !strings.Contains(note, "Deleted 1 file.") || !strings.Contains(note, `action="/actions/restore/`) {
+		t.Errorf("the note says %q", note)
 	}
 }
 

@@ -83,6 +83,7 @@ func (s *Server) table() []route {
 		{post, "/actions/move", write, smallBody, s.moveChosen, nil},
 		{post, "/actions/change", write, smallBody, s.changeOne, nil},
 		{get, "/zip/:slug/*", read, noBody, s.zipFolder, nil},
+		{post, "/zip/:slug/*", read, smallBody, s.zipFolder, nil},
 		{get, "/content/:ticket/:name", stranger, noBody, s.ticketContent, nil},
 		{post, "/theme", anyone, smallBody, s.setTheme, nil},
 		{get, "/static/:name", stranger, noBody, s.staticFile, nil},

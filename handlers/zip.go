@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/gofiber/fiber/v2"
@@ -15,8 +16,9 @@ import (
 // zipPage is how many records are read at a time for an archive.
 const zipPage = 512
 
-// zipFolder handles GET /zip/:slug/*: an archive of a folder, or of the files
-// and folders that ?id= and ?folder= name. It is made while it is sent: no
+// zipFolder handles GET and POST /zip/:slug/*: an archive of a folder, or of the
+// files and folders that id and folder name, in the address or, when they are
+// too many for it, in a form. It is made while it is sent: no
 // transaction is open meanwhile and nothing is kept.
 func (s *Server) zipFolder(c *fiber.Ctx) error {
 	slug, err := pathSlug(c)
@@ -36,25 +38,30 @@ func (s *Server) zipFolder(c *fiber.Ctx) error {
 		return err
 	}
 	a := archive{server: s, owner: owner.ID, folder: folder}
-	for k, v := range c.Context().QueryArgs().All() {
-		switch string(k) {
-		case "id":
-			id, err := store.ParseFileID(string(v))
-			if err != nil {
-				return err
-			}
-			f, err := s.store.GetFileByID(c.UserContext(), owner.ID, id)
-			if err != nil {
-				return err
-			}
-			a.files = append(a.files, f)
-		case "folder":
-			f, err := store.ParseFolder(string(v))
-			if err != nil {
-				return err
-			}
-			a.folders = append(a.folders, f)
+	form, err := actionValues(c)
+	if err != nil {
+		return err
+	}
+	if len(form["id"]) > store.MaxBatch {
+		return store.FieldErrorf("id", "Name at most %d files, or their folder.", store.MaxBatch)
+	}
+	for _, text := range form["id"] {
+		id, err := store.ParseFileID(text)
+		if err != nil {
+			return err
 		}
+		f, err := s.store.GetFileByID(c.UserContext(), owner.ID, id)
+		if err != nil {
+			return err
+		}
+		a.files = append(a.files, f)
+	}
+	for _, text := range form["folder"] {
+		f, err := store.ParseFolder(text)
+		if err != nil {
+			return err
+		}
+		a.folders = append(a.folders, f)
 	}
 	if len(a.files)+len(a.folders) == 0 {
 		page, err := s.store.ListFiles(c.UserContext(), owner.ID, store.Query{Prefix: below(folder), Sort: store.ByPath, Limit: 1})
@@ -128,6 +135,10 @@ func (a archive) write(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	for _, f := range a.files {
+		inside := func(folder string) bool { return strings.HasPrefix(string(f.Path), below(folder)) }
+		if slices.ContainsFunc(a.folders, inside) {
+			continue // it comes with its folder
+		}
 		if err := add(f); err != nil {
 			return err
 		}

@@ -1,12 +1,17 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"upload-service/store"
+	"upload-service/store/kv"
 )
 
 // TestBatch deletes and moves many files at once, and takes it back.
@@ -57,39 +62,129 @@ func TestBatch(t *testing.T) {
 		t.Errorf("twice: %v", err)
 	}
 
-	// 4. Moved together or not at all.
+	// 4. Moved together or not at all, and back the same way.
 	w.mustPut(alice, "to/2", "taken")
-	if _, err := w.store.MoveFiles(ctx, alice, ids, "to"); store.CodeOf(err) != store.CodeConflict {
+	if _, err := w.store.MoveFiles(ctx, alice, batch, ids, nil, "to"); store.CodeOf(err) != store.CodeConflict {
 		t.Errorf("a taken name: %v", err)
 	}
 	if got := count("d/"); got != 5 {
 		t.Errorf("%d files left of a refused move, want 5", got)
 	}
-	if _, err := w.store.MoveFiles(ctx, alice, ids, "../x"); store.CodeOf(err) != store.CodeInvalid {
+	if _, err := w.store.MoveFiles(ctx, alice, batch, ids, nil, "../x"); store.CodeOf(err) != store.CodeInvalid {
 		t.Errorf("a bad folder: %v", err)
 	}
-	moved, err := w.store.MoveFiles(ctx, alice, ids, "new/place/")
-	w.ok(err)
-	if len(moved) != 5 || moved[1].Path != "new/place/1" || count("d/") != 0 {
-		t.Errorf("moved %v", moved)
+	for _, to := range []string{"d", "d/e"} {
+		if _, err := w.store.MoveFiles(ctx, alice, batch, nil, []string{"d"}, to); store.CodeOf(err) != store.CodeInvalid {
+			t.Errorf("a folder into itself, %s: %v", to, err)
+		}
 	}
+	if _, err := w.store.MoveFiles(ctx, alice, batch, nil, []string{"none"}, "x"); store.CodeOf(err) != store.CodeNotFound {
+		t.Errorf("a folder that is not there: %v", err)
+	}
+	batch = store.NewBatchID()
+	n, err := w.store.MoveFiles(ctx, alice, batch, ids[:2], []string{"d"}, "both")
+	w.ok(err)
+	if n != 5 || count("both/d/") != 3 {
+		t.Errorf("two alone and their folder: moved %d, %d with the folder", n, count("both/d/"))
+	}
+	_, _, err = w.store.RestoreBatch(ctx, alice, batch)
+	w.ok(err)
+	batch = store.NewBatchID()
+	w.mustPut(alice, "other/6", "x")
+	single := w.mustPut(alice, "other/7", "x").ID
+	n, err = w.store.MoveFiles(ctx, alice, batch, []store.FileID{single}, []string{"d"}, "new/place/")
+	w.ok(err)
+	if n != 6 || count("new/place/d/") != 5 || count("new/place/") != 6 || count("d/") != 0 {
+		t.Errorf("moved %d, %d are there", n, count("new/place/"))
+	}
+	w.mustPut(alice, "d/1", "in the way")
+	if _, _, err := w.store.RestoreBatch(ctx, alice, batch); store.CodeOf(err) != store.CodeConflict {
+		t.Errorf("a move back onto a taken name: %v", err)
+	}
+	if got := count("new/place/"); got != 6 {
+		t.Errorf("%d files left of a refused move back, want 6", got)
+	}
+	w.ok(w.store.DeleteFile(ctx, alice, "d/1", store.Condition{}))
+	w.ok(w.store.DeleteFile(ctx, alice, "new/place/d/4", store.Condition{}))
+	restored, _, err = w.store.RestoreBatch(ctx, alice, batch)
+	w.ok(err)
+	if len(restored) != 5 || count("d/") != 4 || count("other/") != 2 || count("new/") != 0 {
+		t.Errorf("moved back %d", len(restored))
+	}
+	if _, _, err := w.store.RestoreBatch(ctx, alice, batch); store.CodeOf(err) != store.CodeNotFound {
+		t.Errorf("moved back twice: %v", err)
+	}
+	_, err = w.store.MoveFiles(ctx, alice, batch, nil, []string{"d"}, "new")
+	w.ok(err)
 
 	// 5. A folder goes as one, and the sweep ends the undo.
-	n, err := w.store.DeleteFolder(ctx, alice, batch, "new")
+	deleted := store.NewBatchID()
+	n, err = w.store.DeleteFolder(ctx, alice, deleted, "new")
 	w.ok(err)
-	if n != 5 || count("new/") != 0 {
+	if n != 4 || count("new/") != 0 {
 		t.Errorf("deleted %d of a folder", n)
 	}
-	if _, err := w.store.DeleteFolder(ctx, alice, batch, "new"); store.CodeOf(err) != store.CodeNotFound {
+	if _, err := w.store.DeleteFolder(ctx, alice, deleted, "new"); store.CodeOf(err) != store.CodeNotFound {
 		t.Errorf("an empty folder: %v", err)
-	}
-	w.clock.advance(2 * time.Hour)
-	_, err = w.store.Sweep(ctx, store.SweepOptions{})
-	w.ok(err)
-	if _, _, err := w.store.RestoreBatch(ctx, alice, batch); store.CodeOf(err) != store.CodeNotFound {
-		t.Errorf("after the undo time: %v", err)
 	}
 	if findings, _ := w.check(store.CheckOptions{}); len(findings) != 0 {
 		t.Errorf("check found %v", findings)
 	}
+	later := store.NewBatchID()
+	_, err = w.store.MoveFiles(ctx, alice, later, []store.FileID{single}, nil, "")
+	w.ok(err)
+	w.clock.advance(2 * time.Hour)
+	_, err = w.store.Sweep(ctx, store.SweepOptions{})
+	w.ok(err)
+	for _, b := range []store.BatchID{batch, deleted, later} {
+		if _, _, err := w.store.RestoreBatch(ctx, alice, b); store.CodeOf(err) != store.CodeNotFound {
+			t.Errorf("after the undo time: %v", err)
+		}
+	}
+	if findings, _ := w.check(store.CheckOptions{}); len(findings) != 0 {
+		t.Errorf("check found %v", findings)
+	}
+}
+
+// TestBatchIsChecked loses a trash record of a batch.
+func TestBatchIsChecked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	f := w.mustPut(alice, "a", "x")
+	w.ok(w.store.DeleteFiles(t.Context(), alice, store.NewBatchID(), []store.FileID{f.ID}))
+	w.ok(w.kv.Update(t.Context(), "", func(tx kv.Tx) error {
+		var trash [][]byte
+		err := tx.Scan([]byte("z/"), []byte("z0"), 10, func(k, _ []byte) bool {
+			trash = append(trash, bytes.Clone(k))
+			return true
+		})
+		for _, k := range trash {
+			err = errors.Join(err, tx.Delete(k))
+		}
+		return err
+	}))
+	findings, _ := w.check(store.CheckOptions{})
+	if !slices.ContainsFunc(findings, func(f string) bool { return strings.Contains(f, "deleted with") }) {
+		t.Errorf("check found %v", findings)
+	}
+}
+
+// BenchmarkBatch deletes, restores and moves a thousand files.
+func BenchmarkBatch(b *testing.B) {
+	w := newWorld(b)
+	ctx := context.Background()
+	var ids []store.FileID
+	for i := range store.MaxBatch {
+		ids = append(ids, w.mustPut(alice, fmt.Sprintf("d/%d", i), "x").ID)
+	}
+	var restoring time.Duration
+	for b.Loop() {
+		batch := store.NewBatchID()
+		w.ok(w.store.DeleteFiles(ctx, alice, batch, ids))
+		began := time.Now()
+		_, _, err := w.store.RestoreBatch(ctx, alice, batch)
+		w.ok(err)
+		restoring += time.Since(began)
+	}
+	b.ReportMetric(float64(restoring.Milliseconds())/float64(b.N), "ms/restore")
 }

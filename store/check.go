@@ -88,7 +88,7 @@ func (c *checker) run(ctx context.Context) error {
 		c.each(ctx, prefixUpload, func(k, v []byte) error { return c.upload(ctx, k, v) }),
 		c.each(ctx, prefixNewUp, c.uploadIndex),
 		c.each(ctx, prefixTrash, func(k, v []byte) error { return c.trash(ctx, k, v) }),
-		c.each(ctx, prefixBatch, c.batchIndex),
+		c.each(ctx, prefixBatch, c.batch),
 		c.each(ctx, prefixBlob, func(k, v []byte) error { return c.holder(k, v) }),
 		c.each(ctx, prefixGarbage, c.garbage),
 		c.adoption(ctx),
@@ -340,20 +340,22 @@ func (c *checker) trash(ctx context.Context, k, v []byte) error {
 	return nil
 }
 
-func (c *checker) batchIndex(k, _ []byte) error {
-	o, rest, ok := splitOwned(prefixBatch, k)
-	if !ok || len(rest) != len(BatchID{})+len(FileID{}) {
-		return errors.New("malformed key")
+// batch checks that what was deleted together can still be restored.
+func (c *checker) batch(k, from []byte) error {
+	o, id, ok := splitOwned(prefixBatch, k)
+	if !ok || len(id) != len(BatchID{})+len(FileID{}) {
+		return errors.New("it is not one of a batch")
 	}
-	batch, id := BatchID(rest[:len(BatchID{})]), FileID(rest[len(BatchID{}):])
-	// What is deleted last stands first: only that can have been deleted
-	// together with others and not be restored.
-	z, err := c.txn.latestTrash(o, id)
-	if err == nil && z.Batch == batch {
+	if len(from) > 0 {
+		return nil // moved, and perhaps deleted since
+	}
+	batch, file := BatchID(id[:len(BatchID{})]), FileID(id[len(BatchID{}):])
+	z, err := c.latestTrash(o, file)
+	if CodeOf(err) == CodeNotFound || err == nil && z.Batch != batch {
+		c.finding("The file %s of %s is not among what was deleted with %s.", file, o, batch)
 		return nil
 	}
-	c.finding("The index entry %x of %s does not lead to a deleted file.", rest, o)
-	return nil
+	return err
 }
 
 // holder checks that the record a blob leads to leads back.

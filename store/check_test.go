@@ -66,7 +66,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"upload index is gone":    {func(w *world, f store.File) { w.tamper("n/", nil, nil) }, "index of times"},
 		"upload is gone":          {func(w *world, f store.File) { w.tamper("u/", nil, nil) }, "does not lead to an upload"},
 		"batch index is gone":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("y/", nil, nil) }, "deleted together"},
-		"batch leads nowhere":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("z/", nil, nil) }, "does not lead to a deleted file"},
+		"batch leads nowhere":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("z/", nil, nil) }, "not among what was deleted"},
 		"slug leads nowhere":      {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost"},
 		"owner without slug":      {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug"},
 		"tree entry is gone":      {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f"},

@@ -65,11 +65,10 @@ type Change struct {
 // ChangeFile applies a change to the file with an id. A path that is taken is
 // CodeConflict.
 func (s *Store) ChangeFile(ctx context.Context, o OwnerID, id FileID, c Change, cond Condition) (f File, err error) {
-	now := s.now()
-	stamps := [2][]byte{newStamp(), newStamp()}
+	now, stamp := s.now(), newStamp()
 	var marks []mark
 	err = s.update(ctx, o, func(t txn) (err error) {
-		f, marks, err = s.change(t, o, id, c, cond, now, stamps)
+		f, marks, err = s.change(t, o, id, c, cond, now, stamp)
 		return err
 	})
 	if err != nil {
@@ -80,7 +79,7 @@ func (s *Store) ChangeFile(ctx context.Context, o OwnerID, id FileID, c Change, 
 }
 
 func (s *Store) change(
-	t txn, o OwnerID, id FileID, c Change, cond Condition, now time.Time, stamps [2][]byte,
+	t txn, o OwnerID, id FileID, c Change, cond Condition, now time.Time, stamp []byte,
 ) (f File, marks []mark, err error) {
 	old, err := t.fileByID(o, id)
 	if err != nil {
@@ -107,7 +106,7 @@ func (s *Store) change(
 		if err := t.checkShape(o, f.Path); err != nil {
 			return File{}, nil, err
 		}
-		marks = []mark{{o, old.Path, stamps[0]}, {o, f.Path, stamps[1]}}
+		marks = []mark{{o, old.Path, stamp}, {o, f.Path, stamp}}
 	}
 	for _, m := range marks {
 		if err := s.mark(t, m); err != nil {
@@ -191,51 +190,53 @@ func (s *Store) deleteFile(ctx context.Context, o OwnerID, cond Condition, find 
 // the file's path under the same id goes to the trash in its turn; another
 // file there is CodeConflict.
 func (s *Store) RestoreFile(ctx context.Context, o OwnerID, id FileID) (f File, err error) {
-	now := s.now()
-	stamps := [2][]byte{newStamp(), newStamp()}
+	now, stamp := s.now(), newStamp()
 	var marks []mark
 	err = s.update(ctx, o, func(t txn) error {
-		marks = nil
 		z, err := t.latestTrash(o, id)
-		if err != nil {
-			return err
-		}
-		if !now.Before(z.Until) {
-			return errNoFile
-		}
-		f = z.File
-		f.Version, f.UpdatedAt = f.Version+1, now
-
-		current, err := t.fileByID(o, id)
-		switch {
-		case err == nil:
-			f.Version = current.Version + 1
-			err = all(t.dropFile(current), t.bury(current, now, s.undo, "replaced", BatchID{}),
-				s.mark(t, mark{o, current.Path, stamps[0]}))
-			marks = append(marks, mark{o, current.Path, stamps[0]})
-		case CodeOf(err) == CodeNotFound:
-			err = nil
+		if err == nil {
+			f, marks, err = s.restore(t, z, now, stamp)
 		}
 		if err != nil {
 			return err
 		}
-		if _, taken, err := t.file(o, f.Path); err != nil || taken {
-			return all(err, takenError(f.Path))
-		}
-		marks = append(marks, mark{o, f.Path, stamps[1]})
-		return all(
-			t.checkShape(o, f.Path),
-			t.unbury(z),
-			t.putFile(f),
-			s.mark(t, mark{o, f.Path, stamps[1]}),
-			s.checkQuota(t, o),
-		)
+		return s.checkQuota(t, o)
 	})
 	if err != nil {
 		return File{}, err
 	}
 	s.show(ctx, marks)
 	return f, nil
+}
+
+// restore takes a file out of the trash. Nothing is written before a
+// CodeConflict, unless the file's id is in use; f says which it is then, too.
+func (s *Store) restore(t txn, z trashed, now time.Time, stamp []byte) (f File, marks []mark, err error) {
+	if !now.Before(z.Until) {
+		return File{}, nil, errNoFile
+	}
+	f = z.File
+	f.Version, f.UpdatedAt = f.Version+1, now
+	current, err := t.fileByID(f.Owner, f.ID)
+	switch {
+	case err == nil:
+		f.Version = current.Version + 1
+		marks = []mark{{f.Owner, current.Path, stamp}}
+		err = all(t.dropFile(current), t.bury(current, now, s.undo, "replaced", BatchID{}), s.mark(t, marks[0]))
+	case CodeOf(err) == CodeNotFound:
+		err = nil
+	}
+	if err != nil {
+		return f, nil, err
+	}
+	if _, taken, err := t.file(f.Owner, f.Path); err != nil || taken {
+		return f, nil, all(err, takenError(f.Path))
+	}
+	if err := t.checkShape(f.Owner, f.Path); err != nil {
+		return f, nil, err
+	}
+	m := mark{f.Owner, f.Path, stamp}
+	return f, append(marks, m), all(t.unbury(z), t.putFile(f), s.mark(t, m))
 }
 
 // latestTrash returns the highest version of a file in the trash.

@@ -23,7 +23,7 @@ import (
 //	i/<owner> 0 <file id>                 path
 //	c/<owner> 0 <inverted time><file id>  path: files, newest first
 //	z/<owner> 0 <file id><inv. version>   trashed
-//	y/<owner> 0 <batch><file id>          trashed together
+//	y/<owner> 0 <batch><file id>          trashed together; or moved: the path before
 //	v/<owner> 0 <path>                    mark: the visible tree may differ here
 //	b/<blob>                              which record holds the blob
 //	g/<blob>                              garbage
@@ -65,6 +65,7 @@ const expiryShards = 16
 const (
 	expireUpload  = 'u'
 	expireTrash   = 'z'
+	expireMove    = 'y'
 	expirePreview = 'w'
 )
 

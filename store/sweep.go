@@ -203,6 +203,8 @@ func (w *sweep) expireOne(t txn, d due) error {
 		return w.expireUpload(t, d)
 	case expireTrash:
 		return w.expireTrash(t, d)
+	case expireMove:
+		return w.expireMove(t, d)
 	case expirePreview:
 		return w.expirePreview(t, d)
 	}
@@ -278,6 +280,24 @@ func (w *sweep) expireTrash(t txn, d due) error {
 	}
 	g := garbage{Size: z.File.Size, Owner: d.owner, Path: z.File.Path, At: w.now, Reason: "not restored", Sweep: w.id}
 	return all(t.unbury(z), t.discard(z.File.Blob, g))
+}
+
+// expireMove ends the undo of a move: it forgets where the files came from.
+func (w *sweep) expireMove(t txn, d due) error {
+	if w.opts.DryRun {
+		return nil
+	}
+	lo := owned(prefixBatch, d.owner, d.id)
+	page, err := t.batchPage(lo, prefixEnd(lo))
+	if err != nil {
+		return err
+	}
+	for _, b := range page {
+		if err := t.Delete(append(lo[:len(lo):len(lo)], b.id[:]...)); err != nil {
+			return err
+		}
+	}
+	return t.Delete(d.key)
 }
 
 // waste is one garbage record.

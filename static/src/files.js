@@ -48,13 +48,15 @@ document.addEventListener('click', (event) => {
   boxes()[0]?.focus()
 })
 
-// An archive is fetched by the browser itself.
+// An archive is fetched by the browser itself: submit() does not ask htmx.
 document.addEventListener('click', (event) => {
   const button = event.target.closest('[data-native]')
   if (!button) return
   event.preventDefault()
-  const ids = new URLSearchParams(boxes().filter((box) => box.checked).map((box) => [box.name, box.value]))
-  location.assign(`${button.formAction}?${ids}`)
+  const action = button.form.getAttribute('action')
+  button.form.action = button.formAction
+  button.form.submit()
+  button.form.action = action
 })
 
 // What cannot be told by an undo alone is asked first.
