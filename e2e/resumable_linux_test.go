@@ -112,7 +112,7 @@ func TestCurlResumable(t *testing.T) {
 	}
 	value := func(out, name string) string {
 		t.Helper()
-		m := regexp.MustCompile(`(?mi)^< ` + name + `: (.*?)\r?$`).FindAllStringSubmatch(out, -1)
+		m := regexp.MustCompile(`(?mi)^< `+name+`: (.*?)\r?$`).FindAllStringSubmatch(out, -1)
 		if m == nil {
 			t.Fatalf("no %s in:\n%s", name, out)
 		}
