@@ -257,7 +257,9 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 		return err
 	}
 	defer func() { t.s.unclaim(a.unwritten) }()
-	if length != g.Length || p.Size >= 0 && p.Offset+p.Size > g.Reserved {
+	// A length that is reached already is recorded by what completes the upload.
+	ends := p.Last == AtLength && length == p.Offset
+	if !ends && (length != g.Length || p.Size >= 0 && p.Offset+p.Size > g.Reserved) {
 		if err := t.reserve(ctx, length, p.Offset+max(0, p.Size)); err != nil {
 			return err
 		}

@@ -142,6 +142,30 @@ func TestAppendAtLengthIsComplete(t *testing.T) {
 	}
 }
 
+// TestAppendLengthAtTheEnd tells a length that is reached already, and is
+// refused: offset == length would mean to clients that the upload is complete.
+func TestAppendLengthAtTheEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.mustAppend(w.begin(alice, store.Begin{Length: -1}), "12345", store.Piece{Last: store.AtLength})
+	refused := errors.New("refused")
+	u, err := w.appendFrom(u, strings.NewReader(""), 0, store.Piece{
+		Offset: 5, Length: 5, Last: store.AtLength, Allowed: func() error { return refused },
+	})
+	if !errors.Is(err, refused) {
+		t.Fatalf("got %v", err)
+	}
+	if u.State != store.Receiving || u.Growth.Offset == u.Growth.Length {
+		t.Errorf("%s with %d of %d bytes", u.State, u.Growth.Offset, u.Growth.Length)
+	}
+	u, err = w.appendFrom(u, strings.NewReader(""), 0, store.Piece{Offset: 5, Length: 5, Last: store.AtLength})
+	w.ok(err)
+	if u.State != store.Ready {
+		t.Errorf("then: %s", u.State)
+	}
+	w.wantUpload(u, "12345")
+}
+
 // zero yields zeros without end.
 type zero struct{}
 
