@@ -87,9 +87,13 @@ export async function narrow(page) {
   for (const width of widths) {
     await page.setViewportSize({ width, height: 900 })
     const wide = await page.evaluate(async () => {
-      await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))
-      const { scrollWidth, clientWidth } = document.documentElement
-      if (scrollWidth <= clientWidth) return []
+      // The new width takes some frames; what is too wide stays too wide.
+      const page = document.documentElement
+      for (let frame = 0; frame < 60; frame++) {
+        await new Promise((drawn) => requestAnimationFrame(drawn))
+        if (frame > 1 && page.scrollWidth <= page.clientWidth) return []
+      }
+      const { clientWidth } = page
       return [...document.querySelectorAll('body *')]
         .filter((e) => e.getBoundingClientRect().right > clientWidth)
         .map((e) => `${e.tagName}#${e.id}.${e.className.baseVal ?? e.className} ends at ${e.getBoundingClientRect().right}`)
