@@ -117,7 +117,7 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	case strings.HasPrefix(c.Path(), "/api/upload"):
 		doc.Error = e.Message
 		return c.JSON(doc) // application/json, as the earlier service answered
-	case isFragment(c):
+	case isFragment(c), keepsPage(c):
 		toast(c, e)
 		return render(c, page.Fragment)
 	case wantsHTML(c), c.Get("HX-Boosted") != "":
@@ -129,6 +129,12 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		return render(c, page.Page)
 	}
 	return c.JSON(doc, "application/problem+json")
+}
+
+// keepsPage reports an action of the files page whose page stays when it fails:
+// with the rows that were loaded, what is selected, and what was typed.
+func keepsPage(c *fiber.Ctx) bool {
+	return c.Get("HX-Request") == "true" && strings.HasPrefix(c.Path(), "/actions/")
 }
 
 // toast tells the scripts of a page what went wrong with a part of it. Who

@@ -116,7 +116,15 @@ await run({
     await page.click('tr:has([title="one.txt"]) .ckw')
     await page.fill('.selbar input[name=to]', 'mv2')
     await page.click('.selbar button[formaction="/actions/move"]')
-    await page.waitForSelector('h1:has-text("Conflict")')
+    await said(page, 'mv2/one.txt')
+    assert.equal(await page.inputValue('.selbar input[name=to]'), 'mv2', 'the page is kept when an action fails')
+    assert.equal(await page.isChecked('tr:has([title="one.txt"]) .ck'), true)
+    await page.click('#rows a:has-text("one.txt")')
+    await page.waitForSelector('#details #name')
+    await page.fill('#name', 'two.txt')
+    await page.click('.change .btn:has-text("Save")')
+    await said(page, 'mv/two.txt')
+    assert.equal(await page.inputValue('#name'), 'two.txt', 'what was typed is kept')
   },
 
   async 'a folder is asked about, and an archive fetched'(open) {
@@ -138,6 +146,18 @@ await run({
     await page.click('dialog .btn-d')
     await said(page, 'Deleted 1 file.')
     assert.equal((await paths('zip/sub/')).length, 0)
+    await put('zip/again/c.txt', 'c')
+    await page.goto(job.base + '/files/local/zip/')
+    await page.click('label:has(#all)')
+    await page.click('.selbar button[formaction="/actions/delete"]')
+    await page.waitForSelector('dialog[open]:has-text("(2)")')
+    await page.keyboard.press('Escape')
+    assert.equal((await paths('zip/')).length, 2)
+    await page.click('.selbar button[formaction="/actions/delete"]')
+    await page.click('dialog .btn-d')
+    await said(page, 'Deleted 2 files.')
+    await page.keyboard.press('Control+z')
+    await said(page, '2 files are back.')
   },
 
   async 'a long list grows as it is scrolled'(open) {
@@ -170,12 +190,31 @@ await run({
     await page.keyboard.press('ArrowDown')
     await page.keyboard.press('i')
     await page.waitForSelector('#details [title="b.txt"]')
+    // What scrolls or plays keeps its keys, and so does the browser.
+    await page.focus('#details pre')
+    await page.keyboard.press('ArrowDown')
+    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'PRE')
+    await page.focus('tr:has([title="b.txt"]) a.row')
+    for (const [key, modifier] of [['d', 'metaKey'], ['d', 'altKey'], ['Backspace', 'metaKey'], ['Delete', 'ctrlKey']]) {
+      const free = await page.evaluate(([key, modifier]) => document.activeElement.dispatchEvent(
+        new KeyboardEvent('keydown', { key, [modifier]: true, bubbles: true, cancelable: true })), [key, modifier])
+      assert.equal(free, true, `${modifier} and ${key} belong to the browser`)
+    }
     await page.keyboard.press('Escape')
     await page.waitForSelector('#details', { state: 'hidden' })
     await page.focus('tr:has([title="a.txt"]) a.row')
     await page.keyboard.press('Delete')
     await said(page, 'Deleted 1 file.')
     assert.equal(await page.evaluate(() => document.activeElement.closest('tr')?.querySelector('.name').title), 'b.txt')
+    await page.keyboard.press('Control+z')
+    await said(page, '1 file is back.')
+    await page.focus('tr:has([title="a.txt"]) a.row')
+    await page.keyboard.press('Shift+ArrowDown')
+    await page.keyboard.press('Space')
+    await page.keyboard.press('Control+a')
+    await page.waitForSelector('.selbar:has-text("2 selected")')
+    await page.keyboard.press('Delete')
+    await said(page, 'Deleted 2 files.')
     await page.keyboard.press('g')
     await page.keyboard.press('u')
     await page.waitForSelector('#drop')

@@ -6,13 +6,17 @@ import { live } from './page.js'
 const $ = (selector, root = document) => root.querySelector(selector)
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)]
 const boxes = () => $$('#rows .ck')
+const chosen = () => boxes().filter((box) => box.checked)
 const rows = () => $$('#rows tr[data-id], #rows tr[data-folder]')
 
 function count(said = true) {
   const form = $('#selection')
   if (!form) return
-  const on = boxes().filter((box) => box.checked)
+  const on = chosen()
   const size = on.reduce((sum, box) => sum + Number(box.dataset.size), 0)
+  const remove = $('[formaction="/actions/delete"]', form)
+  if (on.length > 20 || on.some((box) => box.name === 'folder')) remove.dataset.confirm = fill(text.confirm_delete, on.length)
+  else delete remove.dataset.confirm
   $('[data-selected]', form).textContent = fill(text.selected, on.length)
   $('[data-selected-size]', form).textContent = size ? bytes(size) : ''
   const all = $('#all')
@@ -62,7 +66,8 @@ document.addEventListener('click', (event) => {
 // What cannot be told by an undo alone is asked first.
 document.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-confirm]')
-  if (!button || button.dataset.confirmed) return
+  if (!button) return
+  if (button.dataset.confirmed) return delete button.dataset.confirmed
   event.preventDefault()
   event.stopImmediatePropagation()
   const dialog = $('#dialog')
@@ -141,7 +146,12 @@ function move(to, select) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!$('#list') || typing(event.target) || event.ctrlKey && event.key !== 'a' || $('#dialog').open) return
+  if (!$('#list') || typing(event.target) || $('#dialog').open) return
+  // The browser and the system have keys of their own, and so has what plays or
+  // scrolls in the details.
+  const command = event.ctrlKey || event.metaKey
+  if (command && event.key !== 'a' || event.altKey && event.key !== 'ArrowUp') return
+  if (event.target.closest('#details, [popover]') && event.key !== 'Escape') return
   const here = row()
   const at = here ? rows().indexOf(here) : -1
   const act = {
@@ -149,17 +159,16 @@ document.addEventListener('keydown', (event) => {
     ArrowUp: () => (event.altKey ? $('.crumbs li:nth-last-child(2) a')?.click() : move(at - 1, event.shiftKey)),
     Home: () => move(0),
     End: () => move(rows().length - 1),
-    ' ': () => here && event.target.matches('a') && $('.ck', here)?.click(),
+    ' ': () => $('.ck', here)?.click(),
     Backspace: () => $('.crumbs li:nth-last-child(2) a')?.click(),
-    Delete: () => here && $('button[formaction="/actions/delete"]', here)?.click(),
+    Delete: () => (chosen().length ? $('#selection') : here)?.querySelector('[formaction="/actions/delete"]')?.click(),
     d: () => here && $('.dlb', here)?.click(),
     i: () => here && $('a.row', here)?.click(),
     F2: () => here?.dataset.id && rename(here),
-    Escape: () => (boxes().some((box) => box.checked) ? $('[data-clear]').click() : $('[data-close-details]')?.click()),
-    a: () => event.ctrlKey && boxes().forEach((box) => { box.checked = true }) === undefined && count(),
+    Escape: () => (chosen().length ? $('[data-clear]').click() : $('[data-close-details]')?.click()),
+    a: () => { for (const box of boxes()) box.checked = true; count() },
   }[event.key]
-  if (!act || event.key === ' ' && !event.target.matches('a')) return
-  if (event.key === 'a' && !event.ctrlKey) return
+  if (!act || event.key === ' ' && !(here && event.target.matches('a')) || event.key === 'a' && !command) return
   event.preventDefault()
   act()
 })
