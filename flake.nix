@@ -28,7 +28,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-6/EW0UTohVQiw8Tq5aVEOmFVljfgo8sqv2vfXw6IY0Y=";
+        outputHash = "sha256-7C84Uo1FeakHJXBWM6lp8Gyy6qsAs+1EhC4MwKs2ir4=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
