@@ -19,7 +19,7 @@ func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Wr
 	if err := ctx.Err(); err != nil {
 		return nil, wrap("append to blob", ref, err)
 	}
-	w := &writer{s: s, ref: ref, unnamed: offset == 0}
+	w := &writer{s: s, ref: ref, unnamed: offset == 0, back: writeback{from: offset, at: offset}}
 	if offset == 0 {
 		w.f, err = s.create(file, ref.Epoch(), s.calls.grow)
 	} else {
@@ -28,6 +28,7 @@ func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Wr
 	if err != nil {
 		return nil, wrap("append to blob", ref, err)
 	}
+	w.back.f = w.f
 	return w, nil
 }
 
@@ -71,11 +72,13 @@ type writer struct {
 	f       *os.File
 	ref     blob.Ref
 	unnamed bool // the name is not durable yet
+	back    writeback
 }
 
 // Write implements blob.Writer.
 func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.s.calls.write(w.f, p)
+	w.back.wrote(n)
 	if err != nil {
 		return n, wrap("write blob", w.ref, err)
 	}

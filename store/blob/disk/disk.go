@@ -191,6 +191,7 @@ func (s *Store) copy(ctx context.Context, ref blob.Ref, f *os.File, r io.Reader)
 	pool := &small
 	buf := pool.Get().(*[]byte)
 	defer func() { pool.Put(buf) }()
+	back := writeback{f: f}
 	for {
 		if err := ctx.Err(); err != nil {
 			return n, fmt.Errorf("receive blob %s: %w", ref, err)
@@ -199,6 +200,7 @@ func (s *Store) copy(ctx context.Context, ref blob.Ref, f *os.File, r io.Reader)
 		if k > 0 {
 			w, err := s.calls.write(f, (*buf)[:k])
 			n += int64(w)
+			back.wrote(w)
 			if err != nil {
 				return n, wrap("write blob", ref, err)
 			}
