@@ -91,12 +91,21 @@ func (s *Store) begun(ctx context.Context, o OwnerID, b Begin, now time.Time) (U
 	return u, s.CheckPath(ctx, o, path, b.Then.Condition)
 }
 
+// checkLength refuses a content of n bytes that is too large, for any limit or
+// for sums that are to be compared with one.
 func (s *Store) checkLength(n int64) error {
 	if limit := s.limits.FileSize; limit > 0 && n > limit {
 		return fileTooLarge(limit)
 	}
+	if n > maxContent {
+		return fileTooLarge(maxContent)
+	}
 	return nil
 }
+
+// maxContent is far above what any file system takes as one file. What an
+// owner has and what a request declares never add up to an overflow.
+const maxContent = 1 << 53
 
 // turns are the requests that are at an upload right now: one for each.
 type turns struct {
@@ -300,6 +309,9 @@ func (t *Turn) lengthWith(p Piece) (int64, error) {
 	}
 	if length >= 0 && p.Size > length-p.Offset {
 		return 0, errBeyond(length)
+	}
+	if err := t.s.checkLength(p.Size); err != nil {
+		return 0, err
 	}
 	return length, t.s.checkLength(max(length, p.Offset+p.Size))
 }

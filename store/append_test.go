@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"upload-service/store"
+	"upload-service/store/kv"
 )
 
 func (w *world) begin(o store.OwnerID, b store.Begin) store.Upload {
@@ -384,7 +385,7 @@ func TestUnfinishedExpires(t *testing.T) {
 	if report.Uploads != 1 || report.Blobs != 1 || report.Bytes != u.Growth.Offset {
 		t.Errorf("got %+v", report)
 	}
-	if got := w.usage(alice); got != (store.Usage{}) {
+	if got := w.usage(alice); got != (store.Usage{Ended: 1}) {
 		t.Errorf("still counted: %+v", got)
 	}
 	w.wantClean("after the sweep")
@@ -495,4 +496,50 @@ func TestUnrecordedTail(t *testing.T) {
 	w.wantClean("a tail is no finding")
 	w.wantUpload(w.mustAppend(u, "CD", store.Piece{Offset: 2, Last: store.AtLength}), "abCD")
 	w.wantClean("after the tail")
+}
+
+// TestGoneUploadsTakeNoRoom begins and ends uploads: what is remembered of them
+// counts against no quota, so it is small, and of so many at most.
+func TestGoneUploadsTakeNoRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	label := strings.Repeat("x", 14<<10)
+	begin := func() store.Upload {
+		return w.begin(alice, store.Begin{
+			Length: 10, Label: label, Purpose: "form", Want: store.Digest{SHA512: make([]byte, 64)},
+			Then: &store.Goal{Metadata: map[string]string{"k": strings.Repeat("v", 1000)}, OnConflict: store.Fail},
+		})
+	}
+	u := begin()
+	w.mustAppend(u, "12345", store.Piece{Last: store.AtLength})
+	w.ok(w.store.DeleteUpload(t.Context(), alice, u.Token))
+	_, err := w.store.GetUpload(t.Context(), alice, u.Token)
+	w.wantCode(err, store.CodeGone, "a deleted upload")
+	w.ok(w.kv.View(t.Context(), func(tx kv.Tx) error {
+		return tx.Scan([]byte("u/"), []byte("u0"), 2, func(_, v []byte) bool {
+			if len(v) > 400 {
+				t.Errorf("%d bytes are kept: %s", len(v), v)
+			}
+			return true
+		})
+	}))
+	if got := w.usage(alice); got != (store.Usage{Ended: 1}) {
+		t.Errorf("usage is %+v, want one that ended", got)
+	}
+
+	// As if so many had ended before.
+	w.tamper("q/", nil, []byte("\x01{\"ended\":10000}"))
+	u = begin()
+	w.ok(w.store.DeleteUpload(t.Context(), alice, u.Token))
+	_, err = w.store.GetUpload(t.Context(), alice, u.Token)
+	w.wantCode(err, store.CodeNotFound, "one more")
+	w.tamper("q/", nil, []byte("\x01{\"ended\":1}"))
+	w.sweep(store.SweepOptions{})
+	w.wantClean("before they are forgotten")
+	w.clock.advance(2 * ttl)
+	w.sweep(store.SweepOptions{})
+	if got := w.usage(alice); got != (store.Usage{}) {
+		t.Errorf("usage is %+v, want nothing", got)
+	}
+	w.wantClean("after they are forgotten")
 }

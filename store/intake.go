@@ -65,8 +65,8 @@ func (s *Store) Receive(ctx context.Context, o OwnerID, spec Spec) (*Intake, err
 
 func (in *Intake) admit(ctx context.Context, spec Spec) error {
 	s := in.s
-	if limit := s.limits.FileSize; limit > 0 && spec.Size > limit {
-		return fileTooLarge(limit)
+	if err := s.checkLength(spec.Size); err != nil {
+		return err
 	}
 	var used Usage
 	err := s.view(ctx, func(t txn) (err error) {
@@ -258,8 +258,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	}
 	before := m.n
 	m.n += int64(n)
-	if limit := m.in.s.limits.FileSize; limit > 0 && m.n > limit {
-		return 0, fileTooLarge(limit)
+	if err := m.in.s.checkLength(m.n); err != nil {
+		return 0, err
 	}
 	if err := m.in.arrived(m.ctx, int64(n)); err != nil {
 		return 0, err

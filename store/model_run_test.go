@@ -187,7 +187,7 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 			}
 		case "usage":
 			a.usage, err = m.store.UsageOf(ctx, o)
-			a.usage.Uploads, a.usage.UploadBytes = 0, 0 // depend on the sweep; the check counts them
+			a.usage.Uploads, a.usage.UploadBytes, a.usage.Ended = 0, 0, 0 // depend on the sweep; the check counts them
 		case "delete":
 			err = m.store.DeleteFile(ctx, o, r.path, cond)
 		case "restore":

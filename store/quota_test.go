@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -132,4 +133,26 @@ func TestAbandonedUploadsLeaveNoTrace(t *testing.T) {
 	wg.Wait()
 	_, err = w.put(alice, "one more", "x")
 	w.wantCode(err, store.CodeQuotaExceeded, "one byte more")
+}
+
+// TestSizesThatOverflow: with every limit on single files off, a declared size
+// must not make the sum with what is there negative, and so pass the quota.
+func TestSizesThatOverflow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits = store.Limits{OwnerBytes: 100} })
+	w.mustPut(alice, "there", "1")
+	for _, size := range []int64{math.MaxInt64, math.MaxInt64 - 1, 1<<53 + 1} {
+		w.wantCode(w.store.Admissible(t.Context(), alice, store.Spec{Size: size}), store.CodeTooLarge, "a file")
+		_, err := w.store.BeginUpload(t.Context(), alice, store.Begin{Length: size})
+		w.wantCode(err, store.CodeTooLarge, "an upload in pieces")
+		u := w.begin(alice, store.Begin{Length: -1})
+		u = w.mustAppend(u, "1", store.Piece{})
+		_, err = w.appendFrom(u, strings.NewReader("2"), size, store.Piece{Offset: 1})
+		w.wantCode(err, store.CodeTooLarge, "a piece")
+		_, err = w.append(u, "2", store.Piece{Offset: 1, Length: size})
+		w.wantCode(err, store.CodeTooLarge, "a length that comes later")
+		w.ok(w.store.DeleteUpload(t.Context(), alice, u.Token))
+	}
+	_, err := w.store.BeginUpload(t.Context(), alice, store.Begin{Length: 1 << 53})
+	w.wantCode(err, store.CodeQuotaExceeded, "the largest size that is compared with the quota")
 }

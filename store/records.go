@@ -138,7 +138,9 @@ func (t txn) changeUpload(old, u Upload) error {
 			return err
 		}
 	}
-	delta := Usage{Uploads: int64(len(u.Parts) - len(old.Parts)), UploadBytes: u.size() - old.size()}
+	delta := Usage{
+		Uploads: int64(len(u.Parts) - len(old.Parts)), UploadBytes: u.size() - old.size(), Ended: u.ended() - old.ended(),
+	}
 	if delta != (Usage{}) {
 		if err := t.addUsage(u.Owner, delta); err != nil {
 			return err
@@ -149,6 +151,11 @@ func (t txn) changeUpload(old, u Upload) error {
 
 // forgetUpload removes a tombstone.
 func (t txn) forgetUpload(u Upload) error {
+	if u.State == Gone {
+		if err := t.addUsage(u.Owner, Usage{Ended: -1}); err != nil {
+			return err
+		}
+	}
 	return all(
 		t.Delete(uploadKey(u.Owner, u.Token)),
 		t.Delete(newUploadKey(u.Owner, u.CreatedAt, u.Token)),

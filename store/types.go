@@ -151,6 +151,14 @@ func (u *Upload) size() (n int64) {
 	return n
 }
 
+// ended is what counts as Usage.Ended.
+func (u *Upload) ended() int64 {
+	if u.State == Gone {
+		return 1
+	}
+	return 0
+}
+
 // stored is what the upload has on disk.
 func (u *Upload) stored() (blobs, bytes int64) {
 	for _, p := range u.Parts {
@@ -188,6 +196,7 @@ type Usage struct {
 	FileBytes   int64 `json:"file_bytes,omitempty"`
 	Uploads     int64 `json:"uploads,omitempty"` // contents of temporary uploads
 	UploadBytes int64 `json:"upload_bytes,omitempty"`
+	Ended       int64 `json:"ended,omitempty"` // uploads that are gone and remembered; they count against nothing
 }
 
 // Bytes is what counts against the quota, in bytes.
@@ -197,7 +206,10 @@ func (u Usage) Bytes() int64 { return u.FileBytes + u.UploadBytes }
 func (u Usage) Count() int64 { return u.Files + u.Uploads }
 
 func (u Usage) plus(d Usage) Usage {
-	return Usage{u.Files + d.Files, u.FileBytes + d.FileBytes, u.Uploads + d.Uploads, u.UploadBytes + d.UploadBytes}
+	return Usage{
+		u.Files + d.Files, u.FileBytes + d.FileBytes, u.Uploads + d.Uploads, u.UploadBytes + d.UploadBytes,
+		u.Ended + d.Ended,
+	}
 }
 
 // trashed is a deleted or replaced content that can still be restored.

@@ -158,10 +158,26 @@ func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, swee
 			return err
 		}
 	}
+	// What stays counts against no quota, so it is little: the reason, and what
+	// a repeated Concatenate asks for.
 	end := u.tombstone(Gone, now.Add(ttl))
-	end.Reason = reason
-	return t.changeUpload(u, end)
+	end.Reason, end.Purpose = reason, ""
+	if g := u.Growth; g != nil {
+		end.Growth = &Growth{Partial: g.Partial, Into: g.Into}
+	}
+	used, err := t.usage(u.Owner)
+	if err == nil {
+		err = t.changeUpload(u, end)
+	}
+	if err == nil && used.Ended >= maxEnded {
+		err = t.forgetUpload(end) // to begin and end uploads all day fills no disk
+	}
+	return err
 }
+
+// maxEnded is how many uploads that are gone are remembered for one owner.
+// Those beyond it are not found at once, instead of a lifetime later.
+const maxEnded = 10_000
 
 // Touch gives a temporary upload a new lifetime, at most touchCap lifetimes
 // from its creation: for a form that is shown again.
