@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -53,14 +54,25 @@ func (s *Store) ListFiles(ctx context.Context, o OwnerID, q Query) (page Page, e
 	if q.Delimiter && (q.Sort == Newest || q.filters()) {
 		return Page{}, FieldErrorf("delimiter", "A delimiter goes with sort=path and without q, tag and meta.")
 	}
+	var damaged []error
 	err = s.view(ctx, func(t txn) error {
-		page = Page{}
+		page, damaged = Page{}, nil
+		skip := func(err error) { damaged = append(damaged, err) }
 		if q.Sort == Newest {
-			return t.listNewest(o, q, cursor, &page)
+			return t.listNewest(o, q, cursor, &page, skip)
 		}
-		return t.listByPath(o, q, cursor, &page)
+		return t.listByPath(o, q, cursor, &page, skip)
 	})
+	s.logDamaged(o, damaged)
 	return page, err
+}
+
+// logDamaged names the records that a listing leaves out because they cannot
+// be read: they must not hide all others.
+func (s *Store) logDamaged(o OwnerID, damaged []error) {
+	for _, err := range damaged {
+		s.log.Error("a record is left out of a listing; run check on the stopped service", "owner", o, "error", err)
+	}
 }
 
 func (q *Query) filters() bool {
@@ -89,7 +101,7 @@ func (q *Query) matches(f *File) bool {
 
 // listByPath walks the paths in order. A cursor is the last path seen, or the
 // last folder with its slash.
-func (t txn) listByPath(o OwnerID, q Query, cursor []byte, page *Page) error {
+func (t txn) listByPath(o OwnerID, q Query, cursor []byte, page *Page, damaged func(error)) error {
 	prefix := fileKey(o, Path(q.Prefix))
 	end := prefixEnd(prefix)
 	lo := prefix
@@ -104,7 +116,6 @@ func (t txn) listByPath(o OwnerID, q Query, cursor []byte, page *Page) error {
 	for {
 		var last []byte // the last key looked at
 		var folder []byte
-		var failed error
 		err := t.Scan(lo, end, maxExamined-examined, func(k, v []byte) bool {
 			if len(page.Files)+len(page.Folders) == q.Limit {
 				page.Next = base64.RawURLEncoding.EncodeToString(last[root:])
@@ -119,15 +130,14 @@ func (t txn) listByPath(o OwnerID, q Query, cursor []byte, page *Page) error {
 			examined++
 			last = append(last[:0], k...)
 			var f File
-			if failed = decode(v, &f); failed != nil {
-				return false
-			}
-			if q.matches(&f) {
+			if err := decode(v, &f); err != nil {
+				damaged(fmt.Errorf("file %q: %w", k[root:], err))
+			} else if q.matches(&f) {
 				page.Files = append(page.Files, f)
 			}
 			return true
 		})
-		if err = all(err, failed); err != nil || page.Next != "" {
+		if err != nil || page.Next != "" {
 			return err
 		}
 		if folder == nil {
@@ -165,7 +175,7 @@ func (t txn) any(lo, hi []byte) (found bool, err error) {
 }
 
 // listNewest walks the time index. A cursor is the last index entry seen.
-func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page) error {
+func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page, damaged func(error)) error {
 	prefix := owned(prefixNewFile, o)
 	lo := prefix
 	if len(cursor) > 0 {
@@ -175,7 +185,6 @@ func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page) error {
 		lo = after(append(bytes.Clone(prefix), cursor...))
 	}
 	var last []byte
-	var failed error
 	examined := 0
 	err := t.Scan(lo, prefixEnd(prefix), maxExamined, func(k, path []byte) bool {
 		if len(page.Files) == q.Limit {
@@ -185,10 +194,9 @@ func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page) error {
 		examined++
 		last = append(last[:0], k[len(prefix):]...)
 		f, found, err := t.file(o, Path(path))
-		if failed = err; err != nil {
-			return false
-		}
-		if found && q.matches(&f) {
+		if err != nil {
+			damaged(fmt.Errorf("file %q: %w", path, err))
+		} else if found && q.matches(&f) {
 			page.Files = append(page.Files, f)
 		}
 		return true
@@ -196,5 +204,5 @@ func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page) error {
 	if examined == maxExamined && page.Next == "" {
 		page.Next = base64.RawURLEncoding.EncodeToString(last)
 	}
-	return all(err, failed)
+	return err
 }

@@ -159,3 +159,29 @@ func TestListUploads(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestDamagedRecordIsSkipped damages one record: the others are still listed.
+func TestDamagedRecordIsSkipped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustPut(alice, "a", "1")
+	w.mustPut(alice, "b", "2")
+	broken, fine := w.mustUpload(alice, "3"), w.mustUpload(alice, "4")
+	has := func(part string) func([]byte) bool {
+		return func(k []byte) bool { return strings.Contains(string(k), part) }
+	}
+	w.tamper("f/", has("\x00a"), []byte("\x01{"))
+	w.tamper("u/", has(string(tokenBytes(t, broken.Token))), []byte("\x01{"))
+	for _, sort := range []store.Sort{store.ByPath, store.Newest} {
+		page, err := w.store.ListFiles(t.Context(), alice, store.Query{Sort: sort, Limit: 10})
+		w.ok(err)
+		if len(page.Files) != 1 || page.Files[0].Path != "b" {
+			t.Errorf("by %s: %+v", sort, page.Files)
+		}
+	}
+	list, _, err := w.store.ListUploads(t.Context(), alice, 10, "")
+	w.ok(err)
+	if len(list) != 1 || list[0].Token != fine.Token {
+		t.Errorf("uploads: %+v", list)
+	}
+}

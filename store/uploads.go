@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"fmt"
 	"time"
 )
 
@@ -93,9 +94,9 @@ func (s *Store) ListUploads(ctx context.Context, o OwnerID, limit int, cursor st
 		lo = after(append(bytes.Clone(prefix), last...))
 	}
 	now := s.now()
+	var damaged []error
 	err = s.view(ctx, func(t txn) error {
-		list, next = nil, ""
-		var failed error
+		list, next, damaged = nil, "", nil
 		var last []byte
 		examined := 0
 		err := t.Scan(lo, prefixEnd(prefix), maxExamined, func(k, _ []byte) bool {
@@ -107,10 +108,8 @@ func (s *Store) ListUploads(ctx context.Context, o OwnerID, limit int, cursor st
 			last = bytes.Clone(k[len(prefix):])
 			u, err := t.upload(o, tokenOf(last[8:]))
 			if err != nil {
-				failed = err
-				return false
-			}
-			if u.State != Persisted && u.live(now) == nil {
+				damaged = append(damaged, fmt.Errorf("upload %s: %w", tokenOf(last[8:]), err))
+			} else if u.State != Persisted && u.live(now) == nil {
 				list = append(list, u)
 			}
 			return true
@@ -118,8 +117,9 @@ func (s *Store) ListUploads(ctx context.Context, o OwnerID, limit int, cursor st
 		if examined == maxExamined {
 			next = base64.RawURLEncoding.EncodeToString(last)
 		}
-		return all(err, failed)
+		return err
 	})
+	s.logDamaged(o, damaged)
 	return list, next, err
 }
 
