@@ -237,3 +237,27 @@ func TestTreeCatchesUp(t *testing.T) {
 		<-time.After(time.Millisecond)
 	}
 }
+
+// TestRestoreCountsOn lowers the undo time between two starts, so that a newer
+// version would leave the trash before an older one: no ETag comes twice.
+func TestRestoreCountsOn(t *testing.T) {
+	t.Parallel()
+	for _, less := range []time.Duration{time.Minute, 0} {
+		w := newWorld(t)
+		first := w.mustPut(alice, "f", "first")
+		second := w.mustPut(alice, "f", "second")
+		w.close()
+		w.open(func(o *store.Options) { o.Undo = less })
+		w.ok(w.store.DeleteFile(t.Context(), alice, "f", store.Condition{}))
+		w.clock.advance(2 * time.Minute)
+		w.sweep(store.SweepOptions{})
+		back, err := w.store.RestoreFile(t.Context(), alice, first.ID)
+		w.ok(err)
+		if back.Version <= second.Version {
+			t.Errorf("undo %s: restored with the ETag %s; the second was %s", less, back.ETag(), second.ETag())
+		}
+		w.clock.advance(undo)
+		w.sweep(store.SweepOptions{})
+		w.wantClean("after the undo time")
+	}
+}

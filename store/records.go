@@ -215,13 +215,23 @@ func (t txn) dropFile(f File) error {
 }
 
 // bury moves the content of a dropped file to the trash, or makes it garbage
-// if nothing can be restored (undo is 0). batch is the zero one for what is not
+// if nothing can be restored (undo is 0, and was since its last version). batch is the zero one for what is not
 // deleted together with anything.
 func (t txn) bury(f File, now time.Time, undo time.Duration, reason string, batch BatchID) error {
-	if undo <= 0 {
+	// No version is forgotten before an older one: a restore counts on from the
+	// highest that is known, and would give another content the same ETag.
+	until := now.Add(undo)
+	older, err := t.latestTrash(f.Owner, f.ID)
+	switch {
+	case err == nil && older.Until.After(until):
+		until = older.Until
+	case err != nil && CodeOf(err) != CodeNotFound:
+		return err
+	}
+	if !until.After(now) {
 		return t.discard(f.Blob, garbage{Size: f.Size, Owner: f.Owner, Path: f.Path, At: now, Reason: reason})
 	}
-	return t.entomb(trashed{File: f, At: now, Until: now.Add(undo), Batch: batch})
+	return t.entomb(trashed{File: f, At: now, Until: until, Batch: batch})
 }
 
 // entomb writes a trash entry with its index entries.
