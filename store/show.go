@@ -54,7 +54,13 @@ func (s *Store) show(ctx context.Context, marks []mark) {
 	s.tasks.Go(func() {
 		defer func() { <-s.shows; close(done) }()
 		for _, m := range marks {
-			if err := s.settleMark(s.background, lockWait, m.owner, m.path); err != nil {
+			err := s.settleMark(s.background, lockWait, m.owner, m.path)
+			if err != nil && !errors.Is(err, errHeld) && s.background.Err() == nil {
+				// Perhaps a delete that was committed before this is not shown yet:
+				// of a file in this folder's place, or of one in this file's.
+				err = s.settleAround(m)
+			}
+			if err != nil {
 				s.log.Warn("the visible tree lags behind", "owner", m.owner, "path", m.path, "error", err)
 			}
 		}
@@ -66,6 +72,23 @@ func (s *Store) show(ctx context.Context, marks []mark) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// settleAround settles what is marked above and below a path, then the path.
+func (s *Store) settleAround(m mark) error {
+	ctx := s.background
+	around := m.path.Ancestors()
+	below := append(markKey(m.owner, m.path), '/')
+	err := s.view(ctx, func(t txn) error {
+		return t.Scan(below, prefixEnd(below), markPage, func(k, _ []byte) bool {
+			around = append(around, Path(k[len(markKey(m.owner, "")):]))
+			return true
+		})
+	})
+	for _, p := range around {
+		err = all(err, s.settleMark(ctx, lockWait, m.owner, p))
+	}
+	return all(err, s.settleMark(ctx, lockWait, m.owner, m.path))
 }
 
 // settleMark makes the tree equal to the records at one path, if it is marked.
@@ -132,6 +155,8 @@ func LockKey(slug string, p Path) string { return slugKey(slug) + "/" + string(p
 // removed together a little later, since the tree has to be durable before: a
 // lost removal costs one look at start.
 type clearedMarks struct {
+	forgetting sync.Mutex // held while some are removed: who comes next waits for them
+
 	mu     sync.Mutex
 	stamps map[string][]byte // mark key -> stamp
 	stop   chan struct{}     // closed by Close
@@ -150,6 +175,14 @@ func (c *clearedMarks) add(key, stamp []byte) {
 		c.stamps = map[string][]byte{}
 	}
 	c.stamps[string(key)] = stamp
+}
+
+// putBack returns marks that could not be removed.
+func (c *clearedMarks) putBack(stamps map[string][]byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.Copy(stamps, c.stamps) // those that came since are later ones
+	c.stamps = stamps
 }
 
 func (c *clearedMarks) take() map[string][]byte {
@@ -178,13 +211,21 @@ func (s *Store) clearMarks() {
 }
 
 // forgetMarks makes the tree durable and removes the marks that are settled,
-// but not later ones for the same paths.
-func (s *Store) forgetMarks(ctx context.Context) error {
+// but not later ones for the same paths. When it returns nil that is done with
+// all that were settled before.
+func (s *Store) forgetMarks(ctx context.Context) (err error) {
+	s.marks.forgetting.Lock()
+	defer s.marks.forgetting.Unlock()
 	// 1. First the marks, then the tree: it was changed before they came here.
 	stamps := s.marks.take()
 	if len(stamps) == 0 {
 		return nil
 	}
+	defer func() {
+		if err != nil {
+			s.marks.putBack(stamps)
+		}
+	}()
 	if err := s.tree.Sync(ctx); err != nil {
 		return fmt.Errorf("sync the visible tree: %w", err)
 	}

@@ -59,6 +59,9 @@ type sweep struct {
 	now    time.Time
 	cutoff time.Time // things due or discarded later are not touched
 	report *SweepReport
+
+	lagging   map[OwnerID]bool // the tree may still show what they have deleted
+	undurable bool             // and so may everybody's after a crash
 }
 
 // Sweep removes what expired, was abandoned or was replaced. It costs
@@ -68,7 +71,7 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 	s.sweeps.Lock()
 	defer s.sweeps.Unlock()
 	now := s.now()
-	w := &sweep{s: s, id: string(NewToken()), opts: opts, now: now, cutoff: now}
+	w := &sweep{s: s, id: string(NewToken()), opts: opts, now: now, cutoff: now, lagging: map[OwnerID]bool{}}
 	w.report = &SweepReport{DryRun: opts.DryRun, At: now, Items: []SweepItem{}, Errors: []string{}}
 
 	var err error
@@ -95,12 +98,14 @@ func (s *Store) Sweep(ctx context.Context, opts SweepOptions) (SweepReport, erro
 			w.problem(err)
 		}
 		err := s.settleMarks(ctx, func(m mark, err error) {
+			w.lagging[m.owner] = true
 			w.problem(fmt.Errorf("show %s of %s: %w", m.path, m.owner, err))
 		})
 		if err != nil {
 			return *w.report, err
 		}
 		if err := s.forgetMarks(ctx); err != nil {
+			w.undurable = true
 			w.problem(err)
 		}
 	}
@@ -358,13 +363,11 @@ func (w *sweep) collectPage(ctx context.Context, page []waste) error {
 	sizes := map[blob.Ref]int64{}
 	var refs []blob.Ref
 	for _, g := range page {
-		// A path that is still marked could not be shown, or not durably: its
-		// entry may be the last name of these bytes, so they stay until it can.
-		marked, err := w.s.isMarked(ctx, g.Owner, g.Path)
-		if err != nil {
-			return err
-		}
-		if !marked {
+		// The entry of a path that could not be brought up to date, or not
+		// durably, would be the last name of these bytes, and look like a
+		// person's. It need not be the path that they had in the end: they stay
+		// until all of their owner's are.
+		if g.Path == "" || !w.undurable && !w.lagging[g.Owner] {
 			refs = append(refs, g.ref)
 			sizes[g.ref] = g.Size
 		}

@@ -65,11 +65,15 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 		KV: q.kv, Blobs: q.blobs, Locks: locks, Limits: limits(p.cfg), TemporaryTTL: time.Duration(p.cfg.TemporaryTTL),
 		Undo: time.Duration(p.cfg.Undo), Now: time.Now, Log: p.log,
 	}
-	if p.cfg.VisibleTree {
-		if q.tree, err = tree.Open(dir, q.blobs); err != nil {
-			return nil, errors.Join(err, q.close())
-		}
-		q.opts.Tree = q.tree
+	if q.tree, err = tree.Open(dir, q.blobs); err != nil {
+		return nil, errors.Join(err, q.close())
+	}
+	q.tree.Aside = func(from, to string) {
+		p.log.Warn("moved a file aside that the visible tree had in its way", "from", from, "to", to)
+	}
+	q.opts.Tree = q.tree
+	if !p.cfg.VisibleTree {
+		q.opts.Tree = tree.Hidden{Tree: q.tree}
 	}
 	return q, nil
 }

@@ -54,6 +54,10 @@ const (
 // Tree is the visible tree of one upload folder. Its methods may be called
 // concurrently for different paths.
 type Tree struct {
+	// Aside is called for each thing that is moved aside, with the names it had
+	// and got below the folder, if it is not nil.
+	Aside func(from, to string)
+
 	dir    string // absolute
 	root   *os.Root
 	source Source
@@ -326,19 +330,24 @@ func (t *Tree) folderForFile(name string) error {
 // Remove removes the entry, and the folders that become empty up to the
 // owner's. A folder under the entry's name is not the entry: it stays.
 func (t *Tree) Remove(ctx context.Context, slug, name string) error {
+	return t.takeAway(slug, name, t.moveAside)
+}
+
+// takeAway removes an entry; what is not ours is left to foreign.
+func (t *Tree) takeAway(slug, name string, foreign func(entry string, info fs.FileInfo) error) error {
 	entry, err := entryName(slug, name)
 	if err != nil {
 		return err
 	}
 	defer t.touch(entry)
-	if err := t.remove(entry); err != nil && !isAbsent(err) {
+	if err := t.remove(entry, foreign); err != nil && !isAbsent(err) {
 		return fmt.Errorf("stop showing %s: %w", entry, err)
 	}
 	return nil
 }
 
-func (t *Tree) remove(entry string) error {
-	// 1. The entry; what is not ours goes aside.
+func (t *Tree) remove(entry string, foreign func(entry string, info fs.FileInfo) error) error {
+	// 1. The entry.
 	if there, err := t.hasFolders(path.Dir(entry)); err != nil || !there {
 		return err
 	}
@@ -353,7 +362,7 @@ func (t *Tree) remove(entry string) error {
 	if ours {
 		err = t.root.Remove(entry)
 	} else {
-		err = t.moveAside(entry, info)
+		err = foreign(entry, info)
 	}
 	if err != nil {
 		return err
@@ -448,7 +457,13 @@ func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
 	if err := t.root.MkdirAll(path.Dir(to), 0o700); err != nil {
 		return err
 	}
-	return t.root.Rename(entry, to)
+	if err := t.root.Rename(entry, to); err != nil {
+		return err
+	}
+	if t.Aside != nil {
+		t.Aside(entry, to)
+	}
+	return nil
 }
 
 // displacedName is where an entry is moved to. A name that becomes longer than
@@ -458,6 +473,45 @@ func displacedName(entry string, now time.Time) string {
 	dir, base := path.Split(entry)
 	base = base[:min(len(base), 255-len(suffix))]
 	return displaced + "/" + dir + strings.ToValidUTF8(base, "") + suffix
+}
+
+// Hidden is the tree where nothing is to be shown. Entries that are there all
+// the same, of files that were adopted or shown before, go when their files
+// change or go: they are names of their bytes. What is not ours stays.
+type Hidden struct{ *Tree }
+
+// Set removes the entry.
+func (h Hidden) Set(ctx context.Context, slug, name string, _ blob.Ref) error {
+	return h.Remove(ctx, slug, name)
+}
+
+// Remove removes the entry, if it is ours.
+func (h Hidden) Remove(_ context.Context, slug, name string) error {
+	return h.takeAway(slug, name, func(string, fs.FileInfo) error { return nil })
+}
+
+// Matches reports whether the entry shows nothing but the blob.
+func (h Hidden) Matches(slug, name string, ref blob.Ref) (bool, error) {
+	same, err := h.Tree.Matches(slug, name, ref)
+	if err != nil || same {
+		return same, err
+	}
+	entry, err := entryName(slug, name)
+	if err != nil {
+		return false, err
+	}
+	if there, err := h.hasFolders(path.Dir(entry)); err != nil || !there {
+		return err == nil, err
+	}
+	info, err := h.root.Lstat(entry)
+	if isAbsent(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	ours, err := h.ours(entry, info)
+	return !ours, err
 }
 
 // Matches reports whether the entry shows the blob.

@@ -618,3 +618,23 @@ func TestFolderWithOurEntries(t *testing.T) {
 		t.Errorf("something was moved aside: %v", err)
 	}
 }
+
+// Whoever has to look for what was moved aside is told where it is.
+func TestAside(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var moved []string
+	w.tree.Aside = func(from, to string) {
+		moved = append(moved, from)
+		if b, err := os.ReadFile(filepath.Join(w.dir, to)); err != nil || string(b) != "of a person" {
+			t.Errorf("%s is %q, %v", to, b, err)
+		}
+	}
+	w.put("a", "of a person")
+	w.set("a", w.blob("ours"))
+	w.set("a", w.blob("ours, too"))
+	w.remove("a")
+	if !slices.Equal(moved, []string{"alice/a"}) {
+		t.Errorf("moved aside: %q", moved)
+	}
+}
