@@ -374,3 +374,45 @@ func TestAdoptMany(t *testing.T) {
 		t.Errorf("check: exit %d\n%.2000s", code, out)
 	}
 }
+
+// TestAdoptOthersFiles adopts files that belong to another user, in folders
+// that cannot be written: they are copied, once, and the old names are reported.
+func TestAdoptOthersFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	flask(t, dir)
+	theirs := filepath.Join(dir, "uploads/erin")
+	names := []string{filepath.Join(theirs, "a"), filepath.Join(theirs, uuid, "b")}
+	for _, name := range names {
+		err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("theirs"), 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	asOther := asStranger(t, dir, "")
+	for _, name := range []string{names[0], names[1], filepath.Dir(names[1]), theirs} {
+		info, err := os.Stat(name)
+		if err == nil && info.IsDir() {
+			err = os.Chmod(name, 0o555)
+			t.Cleanup(func() { os.Chmod(name, 0o755) }) //nolint:errcheck // so that it can be removed
+		}
+		if err == nil && os.Getuid() == 0 {
+			err = os.Chown(name, 0, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, code := asOther("adopt")
+	if code != 0 || !strings.Contains(out, "Adopted 7 files and 2 temporary uploads") ||
+		!strings.Contains(out, `left: "erin/`+uuid+`/b": it is adopted, but its old name cannot be removed`) {
+		t.Fatalf("adopt: exit %d\n%s", code, out)
+	}
+	for range 2 {
+		out, code = asOther("adopt")
+		if code != 0 || !strings.Contains(out, "Adopted 0 files and 0 temporary uploads") ||
+			!strings.Contains(out, "its old name cannot be removed") || strings.Contains(out, "keeps changing") {
+			t.Fatalf("adopt again: exit %d\n%s", code, out)
+		}
+	}
+}

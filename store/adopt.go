@@ -74,8 +74,10 @@ type Adoption struct {
 	dry     bool
 	batch   []*find
 	batched int
-	later   []*find           // what changed under our hands
+	later   []*find           // what changed under our hands, or is to be copied
+	waiting int               // files of these
 	done    map[string][]byte // keys of leftovers that are settled
+	full    bool              // there was no room for a copy
 }
 
 // adoption is the record of an adoption; Done is zero while it is due.
@@ -89,6 +91,11 @@ type adoption struct {
 type leftover struct {
 	Size     int64     `json:"size"`
 	Modified time.Time `json:"modified"`
+}
+
+// names reports whether a name is still that of the file.
+func (l leftover) names(info fs.FileInfo) bool {
+	return info.Mode().IsRegular() && info.Size() == l.Size && info.ModTime().Equal(l.Modified)
 }
 
 // AdoptionDue reports whether the start of the store found no records, and
@@ -180,7 +187,10 @@ func (a *Adoption) Run(ctx context.Context) (AdoptReport, error) {
 	if err := a.retry(ctx); err != nil {
 		return a.report, err
 	}
-	// 4. It is done.
+	// 4. It is done, or the next run goes on.
+	if a.full {
+		return a.report, Errorf(CodeFull, "Some files have to be copied, and the disk has no room for that; free some and start again.")
+	}
 	now := a.s.now().UTC()
 	err = a.s.update(ctx, "", func(t txn) error {
 		return all(a.forget(t), t.write([]byte(keyAdoption), adoption{Since: a.since, Done: now}))
@@ -276,7 +286,7 @@ func (a *Adoption) owner(ctx context.Context, login string) (o Owner, err error)
 	if err != nil || !o.Pending {
 		return o, err
 	}
-	account, err := OwnerID(""), error(errNoOwner)
+	account, unasked, err := OwnerID(""), false, error(errNoOwner)
 	if a.opts.Resolve != nil {
 		account, err = a.opts.Resolve(ctx, o.Login)
 	}
@@ -291,7 +301,8 @@ func (a *Adoption) owner(ctx context.Context, login string) (o Owner, err error)
 			return o, err
 		}
 	} else if CodeOf(err) != CodeNotFound {
-		a.s.log.Warn("GitHub cannot be asked about a login; its files stay unclaimed",
+		unasked = true
+		a.s.log.Warn("GitHub cannot be asked about a login; its files stay unclaimed until a start that can ask",
 			"login", login, "error", err)
 	}
 	pending := o
@@ -302,7 +313,7 @@ func (a *Adoption) owner(ctx context.Context, login string) (o Owner, err error)
 		case err != nil:
 			return err
 		case there && account == "": // nobody's
-			o.Pending = false
+			o.Pending, o.Unasked = false, unasked
 			return t.putOwner(o)
 		case there:
 			err = all(t.Delete(ownerKey(o.ID)), t.Delete(slugIndex(o.Slug)))
@@ -431,24 +442,26 @@ func (a *Adoption) file(ctx context.Context, owner Owner, name, rest string) err
 		a.left(name, messageOf(err))
 		return nil
 	}
-	return a.add(ctx, &find{owner: owner, files: []*oldFile{{name: name, path: p}}})
+	return a.note(ctx, &find{owner: owner, files: []*oldFile{{name: name, path: p}}})
 }
 
-// upload notes a folder as the temporary upload with that token.
+// upload notes a folder as the temporary upload with that token; one with more
+// files than an upload may have as several, see recordUpload.
 func (a *Adoption) upload(ctx context.Context, owner Owner, dir string, token Token) error {
 	f := &find{owner: owner, token: token}
-	tooMany := false
 	file := func(name string) error {
 		p, err := ParsePath(string(token) + strings.TrimPrefix(name, dir))
-		switch {
-		case err != nil:
+		if err != nil {
 			a.left(name, messageOf(err))
-		case len(f.files) == MaxParts:
-			tooMany = true
-		default:
-			f.files = append(f.files, &oldFile{name: name, path: p})
+			return nil
 		}
-		return nil
+		f.files = append(f.files, &oldFile{name: name, path: p})
+		if len(f.files) < MaxParts {
+			return nil
+		}
+		full := f
+		f = &find{owner: owner, token: token}
+		return a.note(ctx, full)
 	}
 	folders := []string{dir}
 	for len(folders) > 0 {
@@ -458,11 +471,7 @@ func (a *Adoption) upload(ctx context.Context, owner Owner, dir string, token To
 		}
 		folders = append(folders[1:], inner...)
 	}
-	if tooMany {
-		a.left(dir, fmt.Sprintf("a temporary upload has at most %d files", MaxParts))
-		return nil
-	}
-	return a.add(ctx, f)
+	return a.note(ctx, f)
 }
 
 // messageOf is what an error says to people.
@@ -500,6 +509,14 @@ func (a *Adoption) adoptDisplaced(ctx context.Context, dir string) error {
 		err = all(err, a.adoptDisplaced(ctx, inner))
 	}
 	return all(err, a.flush(ctx))
+}
+
+// note adds a find. What is to be looked at again is, before it becomes much.
+func (a *Adoption) note(ctx context.Context, f *find) error {
+	if err := a.add(ctx, f); err != nil || a.waiting < adoptBatch {
+		return err
+	}
+	return a.retry(ctx)
 }
 
 // add looks at the files of a find and puts it into the batch.
@@ -572,21 +589,28 @@ func (a *Adoption) read(old *oldFile) error {
 	return f.Sync()
 }
 
-// adopted reports whether a record at the file's path has this very file.
+// adopted reports whether a record at the file's path has this very file, or
+// it is adopted elsewhere and its name could not be removed.
 func (a *Adoption) adopted(ctx context.Context, o Owner, old *oldFile) (bool, error) {
 	if a.s.kv == nil {
 		return false, nil
 	}
-	f, err := a.s.GetFile(ctx, o.ID, old.path)
-	if CodeOf(err) == CodeNotFound {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
 	info, err := a.root.Lstat(old.name)
 	if err != nil {
 		return false, nil // gone: read tells
+	}
+	var f File
+	var there, left bool
+	err = a.s.view(ctx, func(t txn) (err error) {
+		var l leftover
+		if left, err = t.read(leftoverKey(old.name), &l); err == nil {
+			left = left && l.names(info)
+			f, there, err = t.file(o.ID, old.path)
+		}
+		return err
+	})
+	if err != nil || left || !there {
+		return left, err
 	}
 	held, err := a.s.blobs.(blob.Adopter).StatFile(f.Blob)
 	if errors.Is(err, blob.ErrNotExist) {
@@ -631,7 +655,7 @@ func (a *Adoption) retry(ctx context.Context) error {
 			return ctx.Err()
 		}
 		finds := a.later
-		a.later = nil
+		a.later, a.waiting = nil, 0
 		for _, f := range finds {
 			if f.tries++; f.tries > adoptTries {
 				for _, old := range f.files {
@@ -654,7 +678,8 @@ func (a *Adoption) retry(ctx context.Context) error {
 }
 
 // copyUnlinkable makes copies of the files that cannot have one more name, and
-// drops what cannot be copied.
+// drops what cannot be copied. Where there is no room, the find stays as it is
+// for another run.
 func (a *Adoption) copyUnlinkable(ctx context.Context, f *find) error {
 	kept := f.files[:0]
 	for _, old := range f.files {
@@ -663,7 +688,12 @@ func (a *Adoption) copyUnlinkable(ctx context.Context, f *find) error {
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				continue
-			case ctx.Err() != nil || CodeOf(err) == CodeFull:
+			case CodeOf(err) == CodeFull:
+				a.full = true
+				a.left(old.name, "it has to be copied, and there is no room for that; the next run tries it again")
+				f.files = nil
+				return a.s.remove(ctx, copies(kept)...)
+			case ctx.Err() != nil:
 				return err
 			case err != nil:
 				a.left(old.name, "it cannot be copied: "+reason(err))
@@ -676,7 +706,22 @@ func (a *Adoption) copyUnlinkable(ctx context.Context, f *find) error {
 	return nil
 }
 
+// copies are the contents of files that were copied and not adopted yet.
+func copies(files []*oldFile) (parts []*Part) {
+	for _, old := range files {
+		if old.copied {
+			parts = append(parts, &Part{Blob: old.ref, Size: old.info.Size()})
+		}
+	}
+	return parts
+}
+
 func (a *Adoption) copy(ctx context.Context, old *oldFile) error {
+	size := old.info.Size()
+	if err := a.s.claim(ctx, size); err != nil {
+		return err
+	}
+	defer a.s.unclaim(size)
 	r, err := a.root.Open(old.name)
 	if err != nil {
 		return err
@@ -756,7 +801,7 @@ func (a *Adoption) adopt(ctx context.Context, batch []*find) error {
 		for _, old := range f.files {
 			s.settle(old.ref)
 			if old.moved(f) {
-				a.removeName(old.name, old.info.Size(), old.info.ModTime())
+				a.removeName(old.name, old.leftover())
 				if f.token == "" {
 					marks = append(marks, mark{owner: f.owner.ID, path: old.path})
 				}
@@ -775,6 +820,9 @@ func (a *Adoption) adopt(ctx context.Context, batch []*find) error {
 		}
 	}
 	a.later = append(a.later, refused...)
+	for _, f := range refused {
+		a.waiting += len(f.files)
+	}
 	return err
 }
 
@@ -933,12 +981,24 @@ func (a *Adoption) record(t txn, f *find, paths map[*oldFile]Path, now time.Time
 }
 
 func (a *Adoption) recordUpload(t txn, f *find, now time.Time) error {
-	there, err := t.Get(uploadKey(f.owner.ID, f.token))
-	if err != nil || there != nil {
-		return all(err, Errorf(CodeConflict, "There is already an upload %s.", f.token))
+	// A folder of too many files becomes several uploads. Those after the first
+	// have tokens that are made from its own, so that each run finds the same.
+	token := f.token
+	for n := 1; ; n++ {
+		there, err := t.Get(uploadKey(f.owner.ID, token))
+		if err != nil {
+			return err
+		}
+		if there == nil {
+			break
+		}
+		if n > maxRenames {
+			return Errorf(CodeConflict, "There are already %d uploads of this folder.", n)
+		}
+		token = f.token.numbered(n)
 	}
 	u := Upload{
-		Token: f.token, Owner: f.owner.ID, State: Ready,
+		Token: token, Owner: f.owner.ID, State: Ready,
 		CreatedAt: now, ExpiresAt: now.Add(adoptedTTL),
 	}
 	for _, old := range f.files {
@@ -955,7 +1015,11 @@ func (a *Adoption) recordUpload(t txn, f *find, now time.Time) error {
 }
 
 func (t txn) putLeftover(old *oldFile) error {
-	return t.write(leftoverKey(old.name), leftover{old.info.Size(), old.info.ModTime().UTC()})
+	return t.write(leftoverKey(old.name), old.leftover())
+}
+
+func (old *oldFile) leftover() leftover {
+	return leftover{old.info.Size(), old.info.ModTime().UTC()}
 }
 
 // fileTime is when a file was last written, within what a record can hold.
@@ -999,7 +1063,7 @@ func (a *Adoption) settleLeftovers(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("lock: %w", err)
 			}
-			a.removeName(e.name, e.Size, e.Modified)
+			a.removeName(e.name, e.leftover)
 			unlock()
 		}
 		err = a.s.update(ctx, "", a.forget)
@@ -1013,9 +1077,9 @@ func (a *Adoption) settleLeftovers(ctx context.Context) error {
 
 // removeName removes an old name, if it is still that of the file, and the
 // folders that become empty below the login's. The caller holds its lock.
-func (a *Adoption) removeName(name string, size int64, modified time.Time) {
+func (a *Adoption) removeName(name string, l leftover) {
 	info, err := a.root.Lstat(name)
-	if err == nil && info.Mode().IsRegular() && info.Size() == size && info.ModTime().Equal(modified) {
+	if err == nil && l.names(info) {
 		err = a.root.Remove(name)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -223,32 +224,98 @@ func TestAdoptBesideUploads(t *testing.T) {
 }
 
 // Where there can be no link, a copy is adopted and takes the place of the old
-// file. A root that is opened through a symbolic link does not see the blobs.
+// file.
 func TestAdoptByCopy(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.old("carol/a", "old a")
 	w.old("carol/"+token+"/b", "temporary")
-	alias := filepath.Join(t.TempDir(), "alias")
+	var names []string
+	for i := range 300 { // more than are looked at again at once
+		names = append(names, fmt.Sprintf("carol/many/%d", i))
+		w.old(names[i], "one of many")
+	}
+	report, left, err := w.adoptByCopy()
+	w.ok(err)
+	if report.Files != 301 || report.Uploads != 1 || len(left) != 0 {
+		t.Errorf("report %+v, left %q", report, left)
+	}
+	w.wantFile(unclaimedCarol, "a", "old a")
+	w.wantOnDisk(append(names, "carol/a")...)
+	if n := w.blobCount(); n != 302 {
+		t.Errorf("there are %d blobs, want 302", n)
+	}
+	w.wantNoFindings("after the adoption")
+}
+
+// adoptByCopy is adopt where there can be no link: a root that is opened
+// through a symbolic link does not see the blobs.
+func (w *world) adoptByCopy() (report store.AdoptReport, left []string, err error) {
+	w.t.Helper()
+	alias := filepath.Join(w.t.TempDir(), "alias")
 	w.ok(os.Symlink(w.dir, alias))
 	root, err := os.OpenRoot(alias)
 	w.ok(err)
 	defer root.Close()
-	a, err := w.store.BeginAdoption(t.Context(), store.AdoptOptions{
-		Root: root, Left: func(name, reason string) { t.Errorf("left %s: %s", name, reason) },
+	a, err := w.store.BeginAdoption(w.t.Context(), store.AdoptOptions{
+		Root: root, Left: func(name, reason string) { left = append(left, name+": "+reason) },
 	})
 	w.ok(err)
-	report, err := a.Run(t.Context())
-	w.ok(err)
-	if report.Files != 1 || report.Uploads != 1 {
-		t.Errorf("report %+v", report)
+	report, err = a.Run(w.t.Context())
+	return report, left, err
+}
+
+// Copies leave the disk its reserve. What there is no room for is adopted by a
+// later run, and what needs none is not held up.
+func TestAdoptByCopyWithoutRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.MinFree = 1 << 60 })
+	w.old("carol/a", "old a")
+	w.old("carol/"+token+"/b", "temporary")
+	_, left, err := w.adoptByCopy()
+	w.wantCode(err, store.CodeFull, "an adoption without room")
+	if len(left) != 2 || !strings.Contains(left[0], "no room") {
+		t.Errorf("left %q", left)
 	}
-	w.wantFile(unclaimedCarol, "a", "old a")
-	w.wantOnDisk("carol/a")
-	if n := w.blobCount(); n != 2 {
-		t.Errorf("there are %d blobs, want 2", n)
+	if due, err := w.store.AdoptionDue(t.Context()); err != nil || !due || w.blobCount() != 0 {
+		t.Errorf("due %v, %v, with %d blobs", due, err, w.blobCount())
+	}
+	w.close()
+	w.open()
+	report, left, err := w.adoptByCopy()
+	w.ok(err)
+	if report.Files != 1 || report.Uploads != 1 || len(left) != 0 {
+		t.Errorf("report %+v, left %q", report, left)
 	}
 	w.wantNoFindings("after the adoption")
+}
+
+// A temporary folder of more files than an upload may have becomes several, all
+// of which can be made permanent.
+func TestAdoptManyTemporaryFiles(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const files = store.MaxParts + 1
+	for i := range files {
+		w.old(fmt.Sprintf("carol/%s/%d", token, i), fmt.Sprint(i))
+	}
+	report, left := w.adopt(nil)
+	if report.Uploads != 2 || len(left) != 0 {
+		t.Fatalf("report %+v, left %q", report, left)
+	}
+	list, _, err := w.store.ListUploads(t.Context(), unclaimedCarol, 10, "")
+	w.ok(err)
+	if len(list) != 2 || list[0].Token != token && list[1].Token != token {
+		t.Fatalf("uploads %+v", list)
+	}
+	for _, u := range list {
+		_, _, err := w.store.PersistUploads(t.Context(), unclaimedCarol, store.Persist{Tokens: []store.Token{u.Token}})
+		w.ok(err)
+	}
+	for i := range files {
+		w.wantFile(unclaimedCarol, fmt.Sprint(i), fmt.Sprint(i))
+	}
+	w.wantNoFindings("after all were made permanent")
 }
 
 // Adopted bytes count, and a full quota does not refuse them.
@@ -345,6 +412,25 @@ func TestAdoptOwners(t *testing.T) {
 	if dave.Slug != "dave~44" || w.usage(dave.ID) != (store.Usage{}) {
 		t.Errorf("who signs in as dave later is %+v with %+v", dave, w.usage(dave.ID))
 	}
+	// Whoever could not be asked about is, until there is an answer.
+	var asked []string
+	var answer error
+	again := func(_ context.Context, login string) (store.OwnerID, error) {
+		asked = append(asked, login)
+		return "github:55", answer
+	}
+	answer = store.Errorf(store.CodeUnavailable, "down")
+	w.ok(w.store.ClaimUnasked(t.Context(), again))
+	w.wantFile("unclaimed:erin", "e", "erin's")
+	answer = nil
+	w.ok(w.store.ClaimUnasked(t.Context(), again))
+	w.ok(w.store.ClaimUnasked(t.Context(), again))
+	if !slices.Equal(asked, []string{"erin", "erin"}) {
+		t.Errorf("asked about %q", asked)
+	}
+	w.wantFile("github:55", "e", "erin's")
+	w.wantFile("unclaimed:dave", "d", "dave's")
+	w.wantOnDisk("carol/c", "dave/d", "erin/e", "frank/f")
 	w.wantNoFindings("after the adoption")
 }
 

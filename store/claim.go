@@ -57,22 +57,65 @@ func (s *Store) Claim(ctx context.Context, login string, to OwnerID) (report Cla
 	return report, s.endClaim(ctx, from, to)
 }
 
-// finishClaims goes on with what a crash interrupted.
-func (s *Store) finishClaims(ctx context.Context) error {
-	var claimed []Owner
+// ClaimUnasked asks again about the logins of which GitHub could not be asked
+// when they were adopted, and gives their files to the accounts that have them
+// now. It ends at the first question without an answer. Like Claim it must not
+// run while requests are served.
+func (s *Store) ClaimUnasked(ctx context.Context, resolve func(ctx context.Context, login string) (OwnerID, error)) error {
+	unasked, err := s.unclaimed(ctx, func(o Owner) bool { return o.Unasked && o.ClaimedBy == "" })
+	for _, o := range unasked {
+		account, err := resolve(ctx, o.Login)
+		switch {
+		case err == nil:
+			// What is in the way must not keep the server from starting; the next
+			// start finishes what was begun.
+			report, err := s.Claim(ctx, o.Login, account)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				s.log.Warn("files are not all given to their account yet",
+					"login", o.Login, "account", account, "error", err)
+				continue
+			}
+			s.log.Info("gave unclaimed files to their account", "login", o.Login, "account", account,
+				"files", report.Files, "uploads", report.Uploads)
+		case CodeOf(err) == CodeNotFound: // nobody's
+			o.Unasked = false
+			err := s.update(ctx, "", func(t txn) error { return t.putOwner(o) })
+			if err != nil {
+				return err
+			}
+		default:
+			s.log.Warn("GitHub cannot be asked about a login yet; its files stay unclaimed until a start that can ask",
+				"login", o.Login, "logins", len(unasked), "error", err)
+			return ctx.Err()
+		}
+	}
+	return err
+}
+
+// unclaimed returns the unclaimed owners that match.
+func (s *Store) unclaimed(ctx context.Context, match func(Owner) bool) (list []Owner, err error) {
 	lo := ownerKey(unclaimedID(""))
-	err := s.view(ctx, func(t txn) error {
-		claimed = nil
+	err = s.view(ctx, func(t txn) error {
+		list = nil
 		var failed error
 		err := t.Scan(lo, prefixEnd(lo), math.MaxInt, func(_, v []byte) bool {
 			var o Owner
-			if failed = decode(v, &o); o.ClaimedBy != "" {
-				claimed = append(claimed, o)
+			if failed = decode(v, &o); failed == nil && match(o) {
+				list = append(list, o)
 			}
 			return failed == nil
 		})
 		return all(err, failed)
 	})
+	return list, err
+}
+
+// finishClaims goes on with what a crash interrupted.
+func (s *Store) finishClaims(ctx context.Context) error {
+	claimed, err := s.unclaimed(ctx, func(o Owner) bool { return o.ClaimedBy != "" })
 	for _, o := range claimed {
 		// What is in the way must not keep the server from starting.
 		if _, err := s.Claim(ctx, o.Login, o.ClaimedBy); err != nil && ctx.Err() == nil {

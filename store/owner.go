@@ -40,8 +40,10 @@ type Owner struct {
 	CreatedAt time.Time `json:"created_at"`
 
 	// Of an unclaimed owner. Pending: nobody was asked yet who has the login,
-	// and nothing was adopted. ClaimedBy: its files are on their way there.
+	// and nothing was adopted. Unasked: there was no answer, ask again.
+	// ClaimedBy: its files are on their way there.
 	Pending   bool    `json:"pending,omitempty"`
+	Unasked   bool    `json:"unasked,omitempty"`
 	ClaimedBy OwnerID `json:"claimed_by,omitempty"`
 }
 

@@ -32,6 +32,8 @@ type Tree interface {
 	Remove(ctx context.Context, slug, path string) error
 	// Matches reports whether the entry shows the blob.
 	Matches(slug, path string, ref blob.Ref) (bool, error)
+	// Shown reports whether the blob has any name but its own.
+	Shown(ref blob.Ref) (bool, error)
 	// Sync makes durable what Set and Remove did before the call, or found done.
 	Sync(ctx context.Context) error
 	// Walk calls fn for every entry that is not a folder.

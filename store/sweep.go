@@ -61,7 +61,7 @@ type sweep struct {
 	report *SweepReport
 
 	lagging   map[OwnerID]bool // the tree may still show what they have deleted
-	undurable bool             // and so may everybody's after a crash
+	undurable bool             // or may show it again after a crash
 }
 
 // Sweep removes what expired, was abandoned or was replaced. It costs
@@ -365,9 +365,16 @@ func (w *sweep) collectPage(ctx context.Context, page []waste) error {
 	for _, g := range page {
 		// The entry of a path that could not be brought up to date, or not
 		// durably, would be the last name of these bytes, and look like a
-		// person's. It need not be the path that they had in the end: they stay
-		// until all of their owner's are.
-		if g.Path == "" || !w.undurable && !w.lagging[g.Owner] {
+		// person's. It need not be of the path that they had in the end.
+		keep := g.Path != "" && w.undurable
+		if g.Path != "" && !keep && w.lagging[g.Owner] {
+			var err error
+			if keep, err = w.s.tree.Shown(g.ref); err != nil {
+				w.problem(err)
+				keep = true
+			}
+		}
+		if !keep {
 			refs = append(refs, g.ref)
 			sizes[g.ref] = g.Size
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,6 +27,11 @@ func ParseToken(s string) (Token, error) {
 		return "", errNoUpload
 	}
 	return Token(s), nil
+}
+
+// numbered makes the n-th token after t, as hard to guess as t is.
+func (t Token) numbered(n int) Token {
+	return Token(uuid.NewSHA1(uuid.UUID(t.bytes()), []byte(strconv.Itoa(n))).String())
 }
 
 func (t Token) bytes() []byte {

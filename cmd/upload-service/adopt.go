@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -65,6 +66,9 @@ type adoption struct {
 
 // beginAdoption prepares, before the first request, what start goes on with.
 func beginAdoption(ctx context.Context, p *program, st *store.Store, au *auth.Service) (*adoption, error) {
+	if err := askAgain(ctx, p.cfg, st, au); err != nil {
+		return nil, err
+	}
 	a := &adoption{p: p, st: st, cancel: func() {}}
 	due, err := st.AdoptionDue(ctx)
 	if err != nil || !due {
@@ -83,6 +87,23 @@ func beginAdoption(ctx context.Context, p *program, st *store.Store, au *auth.Se
 	return a, nil
 }
 
+// askAgain gives files away whose login GitHub could not be asked about. No
+// request is served yet, so it does not wait long.
+func askAgain(ctx context.Context, cfg Config, st *store.Store, au *auth.Service) error {
+	resolve := resolver(cfg, au)
+	if resolve == nil {
+		return nil
+	}
+	patience, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	return st.ClaimUnasked(ctx, func(_ context.Context, login string) (store.OwnerID, error) {
+		return resolve(patience, login)
+	})
+}
+
+// askWait is how long a start waits for GitHub's answers about old logins.
+const askWait = 15 * time.Second
+
 // start runs in the background until it is done or close is called. What it
 // could not do waits for the next start.
 func (a *adoption) start(ctx context.Context) {
@@ -94,10 +115,10 @@ func (a *adoption) start(ctx context.Context) {
 			if err != nil && ctx.Err() == nil {
 				log.Error("the adoption failed; the next start goes on", "error", err)
 			}
-			if err != nil {
+			if ctx.Err() != nil {
 				return
 			}
-			if r.Owners+r.Left > 0 {
+			if err == nil && r.Owners+r.Left > 0 {
 				log.Info("adopted", "owners", r.Owners, "unclaimed", r.Unclaimed, "files", r.Files,
 					"uploads", r.Uploads, "bytes", r.Bytes, "left", r.Left)
 			}
@@ -145,9 +166,11 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 		return err
 	}
 	defer root.Close()
-	run, err := st.BeginAdoption(ctx, store.AdoptOptions{
-		Root: root, Resolve: resolver(p.cfg, newAuth(p.cfg, q.kv, st)), Left: p.sayLeft,
-	})
+	au := newAuth(p.cfg, q.kv, st)
+	if err := askAgain(ctx, p.cfg, st, au); err != nil {
+		return err
+	}
+	run, err := st.BeginAdoption(ctx, store.AdoptOptions{Root: root, Resolve: resolver(p.cfg, au), Left: p.sayLeft})
 	if err != nil {
 		return err
 	}

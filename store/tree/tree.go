@@ -563,6 +563,20 @@ func (t *Tree) shows(entry string, info fs.FileInfo, file string, content fs.Fil
 	return names == 1 && others == 1, err
 }
 
+// Shown reports whether a blob has another name than its own: an entry, or one
+// that a person gave it. A copy is none.
+func (t *Tree) Shown(ref blob.Ref) (bool, error) {
+	file, info, err := t.blob(ref)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at blob %s: %w", ref, err)
+	}
+	n, err := links(t.root, file, info)
+	return n > 1, err
+}
+
 // Walk calls fn for everything in the tree that is not a folder, in no order;
 // path is "" for what lies beside the owners' folders. An error of fn ends it.
 func (t *Tree) Walk(fn func(slug, path string, info fs.FileInfo) error) error {
