@@ -2,11 +2,13 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -524,5 +526,59 @@ func TestCheckOrigin(t *testing.T) {
 		if err := auth.CheckOrigin(own, row.site, row.origin); (err == nil) != row.ok {
 			t.Errorf("site %q origin %q: %v", row.site, row.origin, err)
 		}
+	}
+}
+
+// TestCheck damages lists of keys and sessions: a key that is not listed could
+// be used, but not revoked.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	o, err := w.store.EnsureOwner(ctx, "github:1", "alice")
+	w.ok(err)
+	_, _, err = w.MintKey(ctx, o.ID, auth.KeySpec{Name: "a", Scopes: auth.AllScopes})
+	w.ok(err)
+	w.ok(w.kv.Update(ctx, "", func(tx kv.Tx) error {
+		return errors.Join(
+			tx.Put(append([]byte("a/s/"), make([]byte, 32)...), []byte("\x01{\"owner\":\"github:1\"}")),
+			tx.Put(append([]byte("a/l/github:1\x00"), make([]byte, 31)...), nil),
+			tx.Put([]byte("a/o/github:1\x00ghost"), make([]byte, 32)),
+		)
+	}))
+	w.ok(w.kv.Update(ctx, "", func(tx kv.Tx) error {
+		var lost []byte
+		err := tx.Scan([]byte("a/o/"), []byte("a/o0"), 10, func(k, _ []byte) bool {
+			if !strings.HasSuffix(string(k), "ghost") {
+				lost = slices.Clone(k)
+			}
+			return true
+		})
+		return errors.Join(err, tx.Delete(lost))
+	}))
+	check := func(repair bool) (found, mended int) {
+		w.ok(auth.Check(ctx, w.kv, repair, func(done bool, sentence string) {
+			t.Log(sentence)
+			if done {
+				mended++
+			} else {
+				found++
+			}
+		}))
+		return found, mended
+	}
+	if found, mended := check(false); found != 4 || mended != 0 {
+		t.Errorf("found %d, mended %d; want 4 and none", found, mended)
+	}
+	if found, mended := check(true); found != 0 || mended != 4 {
+		t.Errorf("on repair found %d, mended %d; want none and 4", found, mended)
+	}
+	if found, mended := check(true); found+mended != 0 {
+		t.Errorf("after the repair: found %d, mended %d", found, mended)
+	}
+	keys, err := w.ListKeys(ctx, o.ID)
+	w.ok(err)
+	if len(keys) != 1 {
+		t.Errorf("keys %+v", keys)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
+	"slices"
 
 	"upload-service/store/blob"
 	"upload-service/store/kv"
@@ -19,7 +21,7 @@ import (
 // CheckOptions widen a check.
 type CheckOptions struct {
 	Content bool // read every content and compare its SHA-256
-	Repair  bool // make the visible tree equal to the records
+	Repair  bool // make the visible tree, indexes and counters equal to the records
 }
 
 // CheckSummary counts what a check looked at and found.
@@ -34,13 +36,18 @@ type CheckSummary struct {
 // counters, blobs and the visible tree, both ways. It calls note for each
 // finding and for each thing that merely awaits a start or a sweep
 // (finding = false), one sentence each. It changes nothing but, on Repair,
-// the visible tree. An error means that the check could not be finished.
+// what follows from the records: the visible tree, index entries and counters.
+// Contents and records are never touched: what is wrong there a person has to
+// decide. An error means that the check could not be finished.
 func Check(ctx context.Context, o Options, c CheckOptions, note func(finding bool, sentence string)) (CheckSummary, error) {
-	k := &checker{s: newStore(o), opts: c, note: note, usage: map[OwnerID]Usage{}}
+	k := &checker{s: newStore(o), opts: c, note: note, usage: map[OwnerID]Usage{}, strays: map[int64][]*stray{}}
 	err := k.s.kv.Snapshot(ctx, func(tx kv.Tx) error {
 		k.txn = txn{tx}
 		return k.run(ctx)
 	})
+	if err == nil && c.Repair {
+		err = k.repair(ctx)
+	}
 	return k.sum, err
 }
 
@@ -54,6 +61,59 @@ type checker struct {
 	open  map[string]bool   // epochs that a start will look through
 
 	adopting bool // what has no record yet may come to one
+
+	unreadable bool               // some record cannot be read, so nothing can be counted
+	fixes      []fix              // written when the pass is over
+	strays     map[int64][]*stray // by size
+}
+
+// fix is an entry that Repair writes, or removes if value is nil.
+type fix struct{ key, value []byte }
+
+// stray is an entry of the tree that no record has there, but may be a link to
+// a content of ours.
+type stray struct {
+	slug, path string
+	info       fs.FileInfo
+	ours       bool // it is one that nothing is lost with
+}
+
+// mend is for what follows from other records: a finding, or on Repair a fix.
+func (c *checker) mend(f fix, format string, args ...any) {
+	sentence := fmt.Sprintf(format, args...)
+	if !c.opts.Repair {
+		c.finding("%s; check --repair mends it.", sentence)
+		return
+	}
+	c.fixes = append(c.fixes, f)
+	c.waiting("%s; it is mended.", sentence)
+}
+
+// repair writes the fixes, and makes durable what was changed in the tree.
+func (c *checker) repair(ctx context.Context) error {
+	for page := range slices.Chunk(c.fixes, sweepPage) {
+		err := c.s.update(ctx, "", func(t txn) error {
+			for _, f := range page {
+				var err error
+				if f.value == nil {
+					err = t.Delete(f.key)
+				} else {
+					err = t.Put(f.key, f.value)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("repair: %w", err)
+		}
+	}
+	if c.s.tree == nil {
+		return nil
+	}
+	return c.s.tree.Sync(ctx)
 }
 
 func (c *checker) finding(format string, args ...any) {
@@ -91,11 +151,13 @@ func (c *checker) run(ctx context.Context) error {
 		c.each(ctx, prefixBatch, c.batch),
 		c.each(ctx, prefixBlob, func(k, v []byte) error { return c.holder(k, v) }),
 		c.each(ctx, prefixGarbage, c.garbage),
+		c.each(ctx, prefixExpiry, c.expiry),
 		c.adoption(ctx),
 		c.each(ctx, prefixUsage, c.counter),
 		c.uncounted(),
-		c.blobs(ctx),
 		c.visibleTree(),
+		c.blobs(ctx),
+		c.strayEntries(ctx),
 		ctx.Err(),
 	)
 }
@@ -106,6 +168,7 @@ func (c *checker) each(ctx context.Context, prefix string, fn func(k, v []byte) 
 	p := []byte(prefix)
 	return c.Scan(p, prefixEnd(p), math.MaxInt, func(k, v []byte) bool {
 		if err := fn(k, v); err != nil {
+			c.unreadable = true
 			c.finding("The record %q cannot be used: %v.", k, err)
 		}
 		return ctx.Err() == nil
@@ -119,8 +182,11 @@ func (c *checker) owner(k, v []byte) error {
 	}
 	c.sum.Owners++
 	id, err := c.Get(slugIndex(o.Slug))
-	if err == nil && string(id) != string(o.ID) {
-		c.finding("The owner %s is not found under its slug %s.", o.ID, o.Slug)
+	switch {
+	case err == nil && id == nil:
+		c.mend(fix{slugIndex(o.Slug), []byte(o.ID)}, "The owner %s is not found under its slug %s", o.ID, o.Slug)
+	case err == nil && string(id) != string(o.ID):
+		c.finding("The owner %s is not found under its slug %s: %s is.", o.ID, o.Slug, id)
 	}
 	return err
 }
@@ -151,17 +217,31 @@ func (c *checker) file(ctx context.Context, k, v []byte) error {
 	return c.shown(ctx, f)
 }
 
-// must reports an index entry that is missing or wrong.
+// must reports an index entry that is missing or wrong. A missing one follows
+// from its record; of a wrong one it is not clear which record is right.
 func (c *checker) must(k, want []byte, what string) {
 	got, err := c.Get(k)
-	if err != nil || got == nil || !bytes.Equal(got, want) {
-		c.finding("An entry is missing or wrong: the %s.", what)
+	switch {
+	case err == nil && got == nil:
+		c.mend(fix{k, append([]byte{}, want...)}, "An entry is missing: the %s", what)
+	case err != nil || !bytes.Equal(got, want):
+		c.finding("An entry is wrong: the %s.", what)
 	}
+}
+
+// mustHold is must for the holder of a blob. Of one that is garbage as well it
+// is not clear whether it was given up.
+func (c *checker) mustHold(ref blob.Ref, want []byte, what string) {
+	if waste, err := c.Get(garbageKey(ref)); err != nil || waste != nil {
+		c.finding("The %s has given up its bytes: they are garbage (blob %s).", what, ref)
+		return
+	}
+	c.must(blobKey(ref), want, what+" as the holder of its bytes")
 }
 
 // content checks the blob of a record and that the blob leads back to it.
 func (c *checker) content(ctx context.Context, ref blob.Ref, kind byte, o OwnerID, id []byte, size int64, sum []byte, what string) {
-	c.must(blobKey(ref), owned(string(kind), o, id), what+" as the holder of its bytes")
+	c.mustHold(ref, owned(string(kind), o, id), what)
 	info, err := c.s.blobs.Stat(ctx, ref)
 	switch {
 	case errors.Is(err, blob.ErrNotExist):
@@ -216,7 +296,10 @@ func (c *checker) shown(ctx context.Context, f File) error {
 		return nil
 	}
 	if c.opts.Repair {
-		if err = c.s.tree.Set(ctx, o.Slug, string(f.Path), f.Blob); err == nil {
+		err = c.locked(ctx, o.Slug, string(f.Path), func() error {
+			return c.s.tree.Set(ctx, o.Slug, string(f.Path), f.Blob)
+		})
+		if err == nil {
 			c.waiting("The visible tree was made to show %s/%s.", o.Slug, f.Path)
 			return nil
 		}
@@ -233,6 +316,21 @@ func (c *checker) shown(ctx context.Context, f File) error {
 	return nil
 }
 
+// locked changes the tree at a path that other programs may be at.
+func (c *checker) locked(ctx context.Context, slug, path string, change func() error) error {
+	patience, cancel := context.WithTimeout(ctx, sweepWait)
+	defer cancel()
+	unlock, err := c.s.locks.Lock(patience, LockKey(slug, Path(path)))
+	if err != nil && patience.Err() != nil && ctx.Err() == nil {
+		return errHeld
+	}
+	if err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	defer unlock()
+	return change()
+}
+
 func (c *checker) fileIndex(prefix string) func(k, v []byte) error {
 	return func(k, v []byte) error {
 		o, rest, ok := splitOwned(prefix, k)
@@ -245,7 +343,7 @@ func (c *checker) fileIndex(prefix string) func(k, v []byte) error {
 			want = newFileKey(f.Owner, f.CreatedAt, f.ID)
 		}
 		if !ok || !found || !bytes.Equal(k, want) {
-			c.finding("The index entry %s%x of %s leads to %q, which is not that file.", prefix, rest, o, v)
+			c.mend(fix{key: bytes.Clone(k)}, "The index entry %s%x of %s leads to %q, which is not that file", prefix, rest, o, v)
 		}
 		return nil
 	}
@@ -288,7 +386,7 @@ func (c *checker) growing(ctx context.Context, u Upload, what string) error {
 		}
 		return nil
 	}
-	c.must(blobKey(p.Blob), owned(string(heldByUpload), u.Owner, u.Token.bytes()), what+" as the holder of its bytes")
+	c.mustHold(p.Blob, owned(string(heldByUpload), u.Owner, u.Token.bytes()), what)
 	info, err := c.s.blobs.Stat(ctx, p.Blob)
 	switch {
 	case errors.Is(err, blob.ErrNotExist):
@@ -321,7 +419,10 @@ func (c *checker) uploadIndex(k, _ []byte) error {
 	if err == nil && bytes.Equal(k, newUploadKey(o, u.CreatedAt, u.Token)) {
 		return nil
 	}
-	c.finding("The index entry %x of %s does not lead to an upload.", rest, o)
+	if err != nil && CodeOf(err) != CodeNotFound {
+		return err
+	}
+	c.mend(fix{key: bytes.Clone(k)}, "The index entry %x of %s does not lead to an upload", rest, o)
 	return nil
 }
 
@@ -352,7 +453,7 @@ func (c *checker) batch(k, from []byte) error {
 	batch, file := BatchID(id[:len(BatchID{})]), FileID(id[len(BatchID{}):])
 	z, err := c.latestTrash(o, file)
 	if CodeOf(err) == CodeNotFound || err == nil && z.Batch != batch {
-		c.finding("The file %s of %s is not among what was deleted with %s.", file, o, batch)
+		c.mend(fix{key: bytes.Clone(k)}, "The file %s of %s is not among what was deleted with %s", file, o, batch)
 		return nil
 	}
 	return err
@@ -364,9 +465,19 @@ func (c *checker) holder(k, v []byte) error {
 	if len(v) == 0 {
 		return errors.New("empty")
 	}
-	o, id, _ := splitOwned(string(v[:1]), v)
-	held := false
-	switch v[0] {
+	if !c.held(ref, v) {
+		c.finding("The blob %s is recorded as held by a record that does not hold it.", ref)
+	}
+	return nil
+}
+
+// held reports whether the record that a holder names has the blob.
+func (c *checker) held(ref blob.Ref, holder []byte) (held bool) {
+	if len(holder) == 0 {
+		return false
+	}
+	o, id, _ := splitOwned(string(holder[:1]), holder)
+	switch holder[0] {
 	case heldByFile:
 		if len(id) == len(FileID{}) {
 			f, err := c.fileByID(o, FileID(id))
@@ -382,10 +493,7 @@ func (c *checker) holder(k, v []byte) error {
 			held = held || err == nil && p.Blob == ref
 		}
 	}
-	if !held {
-		c.finding("The blob %s is recorded as held by a record that does not hold it.", ref)
-	}
-	return nil
+	return held
 }
 
 func (c *checker) garbage(k, v []byte) error {
@@ -399,6 +507,21 @@ func (c *checker) garbage(k, v []byte) error {
 		return err
 	}
 	c.waiting("The blob %s (%d bytes, %s) awaits the next sweep.", ref, g.Size, g.Reason)
+	return nil
+}
+
+// expiry checks that the sweep can read an entry. One whose record is gone, or
+// due at another time, is no damage: the sweep forgets it when it is due.
+func (c *checker) expiry(k, _ []byte) error {
+	_, kind, _, _, ok := parseExpiryKey(k)
+	switch kind {
+	case expireUpload, expireTrash, expireMove, expirePreview:
+	default:
+		ok = false
+	}
+	if !ok {
+		c.mend(fix{key: bytes.Clone(k)}, "The entry %x in the index of expiry has no meaning", k)
+	}
 	return nil
 }
 
@@ -431,17 +554,27 @@ func (c *checker) counter(k, v []byte) error {
 	}
 	o := OwnerID(k[len(prefixUsage):])
 	if want := c.usage[o]; u != want {
-		c.finding("The counters of %s are %+v and should be %+v.", o, u, want)
+		c.miscounted(o, want, fmt.Sprintf("The counters of %s are %+v and should be %+v", o, u, want))
 	}
 	delete(c.usage, o)
 	return nil
+}
+
+// miscounted mends counters, unless something was not counted.
+func (c *checker) miscounted(o OwnerID, want Usage, sentence string) {
+	value, err := encode(want)
+	if err != nil || c.unreadable {
+		c.finding("%s, without the records that cannot be used.", sentence)
+		return
+	}
+	c.mend(fix{usageKey(o), value}, "%s", sentence)
 }
 
 // uncounted runs after counter: what is left has no counters at all.
 func (c *checker) uncounted() error {
 	for o, u := range c.usage {
 		if u != (Usage{}) {
-			c.finding("The owner %s has no counters and should have %+v.", o, u)
+			c.miscounted(o, u, fmt.Sprintf("The owner %s has no counters and should have %+v", o, u))
 		}
 	}
 	return nil
@@ -455,6 +588,9 @@ func (c *checker) blobs(ctx context.Context) error {
 		c.sum.Bytes += i.Size
 		var named bool
 		named, failed = c.names(i.Ref)
+		for _, s := range c.strays[i.Size] {
+			s.ours = s.ours || c.isSafe(i.Ref) && c.isBlob(s.info, i.Ref)
+		}
 		switch {
 		case failed != nil:
 			return false
@@ -462,7 +598,7 @@ func (c *checker) blobs(ctx context.Context) error {
 		case c.open[i.Ref.Epoch()]:
 			c.waiting("The blob %s (%d bytes) is an unfinished upload; the next start removes it.", i.Ref, i.Size)
 		default:
-			c.finding("The blob %s (%d bytes) belongs to no record.", i.Ref, i.Size)
+			c.finding("The blob %s (%d bytes) belongs to no record; it is left to you.", i.Ref, i.Size)
 		}
 		return true
 	}, func(name string) {
@@ -471,12 +607,60 @@ func (c *checker) blobs(ctx context.Context) error {
 	return errors.Join(err, failed)
 }
 
+// isSafe reports whether a blob needs no name in the tree: a record has it, or
+// it was given up. Of one whose record was lost that name is all that is left.
+func (c *checker) isSafe(ref blob.Ref) bool {
+	holder, err := c.Get(blobKey(ref))
+	if err == nil && c.held(ref, holder) {
+		return true
+	}
+	waste, err := c.Get(garbageKey(ref))
+	return err == nil && waste != nil && holder == nil
+}
+
+// isBlob reports whether a file is that of a blob.
+func (c *checker) isBlob(info fs.FileInfo, ref blob.Ref) bool {
+	adopter, ok := c.s.blobs.(blob.Adopter)
+	if !ok {
+		return false
+	}
+	file, err := adopter.StatFile(ref)
+	return err == nil && os.SameFile(info, file)
+}
+
+// strayEntries runs after blobs: entries that show a content under a name that
+// no record has go, which loses nothing; the others are somebody's.
+func (c *checker) strayEntries(ctx context.Context) error {
+	for _, same := range c.strays {
+		for _, s := range same {
+			switch {
+			case !s.ours:
+				c.foreign(s.slug, s.path)
+			case !c.opts.Repair:
+				c.finding("%s/%s is one more name of a file of ours; check --repair removes it.", s.slug, s.path)
+			default:
+				err := c.locked(ctx, s.slug, s.path, func() error { return c.s.tree.Remove(ctx, s.slug, s.path) })
+				if err != nil {
+					c.finding("%s/%s is one more name of a file of ours and cannot be removed: %v.", s.slug, s.path, err)
+					continue
+				}
+				c.waiting("%s/%s was one more name of a file of ours and is removed.", s.slug, s.path)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (c *checker) foreign(slug, path string) {
+	c.finding("%s/%s has no record: somebody put it there (adopt takes files over).", slug, path)
+}
+
 // visibleTree checks that everything the tree shows has a record.
 func (c *checker) visibleTree() error {
 	if c.s.tree == nil {
 		return nil
 	}
-	return c.s.tree.Walk(func(slug, path string, _ fs.FileInfo) error {
+	return c.s.tree.Walk(func(slug, path string, info fs.FileInfo) error {
 		id, err := c.Get(slugIndex(slug))
 		if err != nil {
 			return err
@@ -495,8 +679,10 @@ func (c *checker) visibleTree() error {
 			return err
 		case c.adopting:
 			c.waiting("%s/%s is not adopted yet; the next start goes on.", slug, path)
+		case id != nil && path != "" && info.Mode().IsRegular() && info.Mode().Perm()&0o222 == 0:
+			c.strays[info.Size()] = append(c.strays[info.Size()], &stray{slug: slug, path: path, info: info})
 		default:
-			c.finding("%s/%s has no record: somebody put it there (adopt takes files over).", slug, path)
+			c.foreign(slug, path)
 		}
 		return nil
 	})

@@ -18,7 +18,6 @@ func parseUUID(s string) ([]byte, error) {
 	return id[:], err
 }
 
-// TestCheckFindsDamage breaks one thing at a time and asks the check.
 // deleteBatch deletes a file as one of several.
 func deleteBatch(w *world) {
 	w.t.Helper()
@@ -26,6 +25,8 @@ func deleteBatch(w *world) {
 	w.ok(w.store.DeleteFiles(w.t.Context(), alice, store.NewBatchID(), []store.FileID{gone.ID}))
 }
 
+// TestCheckFindsDamage breaks one thing at a time and asks the check. What
+// follows from the rest is repaired, and all else is left as it is.
 func TestCheckFindsDamage(t *testing.T) {
 	t.Parallel()
 	blobFile := func(w *world, f store.File) string {
@@ -37,40 +38,45 @@ func TestCheckFindsDamage(t *testing.T) {
 	cases := map[string]struct {
 		damage func(w *world, f store.File)
 		want   string // part of a finding
+		left   bool   // by a repair
 	}{
-		"blob is missing": {func(w *world, f store.File) { w.ok(os.Remove(blobFile(w, f))) }, "are missing"},
+		"blob is missing": {func(w *world, f store.File) { w.ok(os.Remove(blobFile(w, f))) }, "are missing", true},
 		"blob is shorter": {func(w *world, f store.File) {
 			w.ok(os.Chmod(blobFile(w, f), 0o600))
 			w.ok(os.Truncate(blobFile(w, f), 1))
-		}, "bytes on disk"},
+		}, "bytes on disk", true},
 		"a bit has flipped": {func(w *world, f store.File) {
 			w.ok(os.Chmod(blobFile(w, f), 0o600))
 			w.ok(os.WriteFile(blobFile(w, f), []byte("Content"), 0o600))
-		}, "have changed"},
+		}, "have changed", true},
 		"blob without a record": {func(w *world, f store.File) {
 			w.ok(os.WriteFile(filepath.Join(filepath.Dir(blobFile(w, f)), strings.Repeat("a", 32)), nil, 0o400))
-		}, "belongs to no record"},
+		}, "belongs to no record", true},
 		"stray file among blobs": {func(w *world, f store.File) {
 			w.ok(os.WriteFile(filepath.Join(filepath.Dir(blobFile(w, f)), "notes.txt"), nil, 0o600))
-		}, "is none"},
-		"record is unreadable":    {func(w *world, f store.File) { w.tamper("f/", nil, []byte("\x01{")) }, "cannot be used"},
-		"record is of the future": {func(w *world, f store.File) { w.tamper("f/", nil, []byte("\x09{}")) }, "newer program"},
-		"record is gone":          {func(w *world, f store.File) { w.tamper("f/", nil, nil) }, "leads to"},
-		"id index is gone":        {func(w *world, f store.File) { w.tamper("i/", nil, nil) }, "index of ids"},
-		"time index is gone":      {func(w *world, f store.File) { w.tamper("c/", nil, nil) }, "index of times"},
-		"holder is gone":          {func(w *world, f store.File) { w.tamper("b/", nil, nil) }, "holder of its bytes"},
-		"holder is another":       {func(w *world, f store.File) { w.tamper("b/", nil, []byte("fgithub:2\x00xxxxxxxxxxxxxxxx")) }, "does not hold"},
-		"counter is wrong":        {func(w *world, f store.File) { put(w, "q/github:1", []byte("\x01{}")) }, "counters of github:1"},
-		"counter is gone":         {func(w *world, f store.File) { w.tamper("q/", nil, nil) }, "no counters"},
-		"upload expiry is gone":   {func(w *world, f store.File) { w.tamper("x/", nil, nil) }, "index of expiry"},
-		"upload index is gone":    {func(w *world, f store.File) { w.tamper("n/", nil, nil) }, "index of times"},
-		"upload is gone":          {func(w *world, f store.File) { w.tamper("u/", nil, nil) }, "does not lead to an upload"},
-		"batch index is gone":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("y/", nil, nil) }, "deleted together"},
-		"batch leads nowhere":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("z/", nil, nil) }, "not among what was deleted"},
-		"slug leads nowhere":      {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost"},
-		"owner without slug":      {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug"},
-		"tree entry is gone":      {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f"},
-		"tree has a stranger":     {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "alice", "g"), nil, 0o600)) }, "alice/g has no record"},
+		}, "is none", true},
+		"record is unreadable":    {func(w *world, f store.File) { w.tamper("f/", nil, []byte("\x01{")) }, "cannot be used", true},
+		"record is of the future": {func(w *world, f store.File) { w.tamper("f/", nil, []byte("\x09{}")) }, "newer program", true},
+		"record is gone":          {func(w *world, f store.File) { w.tamper("f/", nil, nil) }, "leads to", true},
+		"id index is gone":        {func(w *world, f store.File) { w.tamper("i/", nil, nil) }, "index of ids", false},
+		"time index is gone":      {func(w *world, f store.File) { w.tamper("c/", nil, nil) }, "index of times", false},
+		"holder is gone":          {func(w *world, f store.File) { w.tamper("b/", nil, nil) }, "holder of its bytes", false},
+		"holder is another":       {func(w *world, f store.File) { w.tamper("b/", nil, []byte("fgithub:2\x00xxxxxxxxxxxxxxxx")) }, "does not hold", true},
+		"counter is wrong":        {func(w *world, f store.File) { put(w, "q/github:1", []byte("\x01{}")) }, "counters of github:1", false},
+		"counter is gone":         {func(w *world, f store.File) { w.tamper("q/", nil, nil) }, "no counters", false},
+		"upload expiry is gone":   {func(w *world, f store.File) { w.tamper("x/", nil, nil) }, "index of expiry", false},
+		"upload index is gone":    {func(w *world, f store.File) { w.tamper("n/", nil, nil) }, "index of times", false},
+		"upload is gone":          {func(w *world, f store.File) { w.tamper("u/", nil, nil) }, "does not lead to an upload", true},
+		"batch index is gone":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("y/", nil, nil) }, "deleted together", false},
+		"batch leads nowhere":     {func(w *world, f store.File) { deleteBatch(w); w.tamper("z/", nil, nil) }, "not among what was deleted", true},
+		"expiry means nothing":    {func(w *world, f store.File) { put(w, "x/\x00\x00\x00\x00\x00?github:1\x00", nil) }, "has no meaning", false},
+		"tree entry was renamed": {func(w *world, f store.File) {
+			w.ok(os.Rename(filepath.Join(w.dir, "alice", "f"), filepath.Join(w.dir, "alice", "renamed")))
+		}, "alice/renamed is one more name", false},
+		"slug leads nowhere":  {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost", true},
+		"owner without slug":  {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug", false},
+		"tree entry is gone":  {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f", false},
+		"tree has a stranger": {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "alice", "g"), nil, 0o600)) }, "alice/g has no record", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -83,6 +89,13 @@ func TestCheckFindsDamage(t *testing.T) {
 			findings, _ := w.check(store.CheckOptions{})
 			if !strings.Contains(strings.Join(findings, "\n"), c.want) {
 				t.Errorf("findings %q do not mention %q", findings, c.want)
+			}
+			w.check(store.CheckOptions{Repair: true})
+			if name == "record is gone" { // its name in the tree is all that is left
+				w.wantOnDisk("alice/f")
+			}
+			if again, _ := w.check(store.CheckOptions{}); len(again) > 0 != c.left {
+				t.Errorf("after the repair: findings %q, were %q", again, findings)
 			}
 		})
 	}

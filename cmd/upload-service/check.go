@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"upload-service/auth"
 	"upload-service/store"
 )
 
@@ -17,13 +18,22 @@ func check(ctx context.Context, p *program, opts store.CheckOptions) (findings i
 	if err != nil {
 		return 0, err
 	}
-	sum, err := store.Check(ctx, q.opts, opts, func(finding bool, sentence string) {
+	say := func(finding bool, sentence string) {
 		label := "waits:  "
 		if finding {
 			label = "finding:"
 		}
 		fmt.Fprintln(p.stdout, label, sentence)
-	})
+	}
+	sum, err := store.Check(ctx, q.opts, opts, say)
+	if err == nil {
+		err = auth.Check(ctx, q.kv, opts.Repair, func(mended bool, sentence string) {
+			if !mended {
+				sum.Findings++
+			}
+			say(!mended, sentence)
+		})
+	}
 	if err = errors.Join(err, q.close()); err != nil {
 		return 0, err
 	}

@@ -125,9 +125,10 @@ func (p *program) check() *cobra.Command {
 		Use:   "check",
 		Short: "Compare records, counters, bytes and the visible tree",
 		Long: `Compare everything below UPLOAD_DIR: records, indexes, counters, contents and
-the visible tree. The service must be stopped. No record and no content is
-changed, and the visible tree only with --repair; what an earlier process left
-in the service's own folder for temporary copies goes, as at every start.
+the visible tree. The service must be stopped. No record of a file and no
+content is changed, and what follows from the records only with --repair: the
+visible tree, indexes and counters. What an earlier process left in the
+service's own folder for temporary copies goes, as at every start.
 
 The exit code is 0 if all is well, 1 if something was found and 2 if the check
 could not run.`,
@@ -146,7 +147,7 @@ could not run.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opts.Content, "content", false, "read every byte and compare its SHA-256")
-	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "make the visible tree equal to the records")
+	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "make the visible tree, indexes and counters equal to the records")
 	addSettings(cmd.Flags())
 	return cmd
 }
