@@ -7,11 +7,12 @@
 // has the figures that were seen, and what they mean.
 //
 // Usage: bench [-dir folder] [-rounds n] [part ...], where the parts are
-// put, small, get, memory, trickle, tus, records. Without one all run.
+// put, small, get, memory, trickle, tus, commit, pieces, json, records. Without
+// one all run.
 package main
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -51,6 +53,9 @@ var parts = []struct {
 	{"memory", (*bench).memory},
 	{"trickle", (*bench).trickle},
 	{"tus", (*bench).tus},
+	{"commit", (*bench).commit},
+	{"pieces", (*bench).pieces},
+	{"json", (*bench).json},
 	{"records", (*bench).records},
 }
 
@@ -117,8 +122,9 @@ func (b *bench) put() error {
 	var speed, cpu []float64
 	for round := range b.rounds {
 		var took, used [2]float64
-		for i, start := range peers {
-			p, err := start(b)
+		for i := range peers {
+			i := (i + round) % len(peers)
+			p, err := peers[i](b)
 			if err != nil {
 				return err
 			}
@@ -144,12 +150,13 @@ func (b *bench) put() error {
 // small compares uploads of 4 KiB by 16 clients, and what the file system
 // alone takes for as many files that are synced with their folder.
 func (b *bench) small() error {
-	const n, clients = 6000, 16
+	const n, clients = 20000, 16 // what a fast server does in a second or two
 	var ratio, fsRatio []float64
-	for range b.rounds {
+	for round := range b.rounds {
 		var rate [2]float64
-		for i, start := range peers {
-			p, err := start(b)
+		for i := range peers {
+			i := (i + round) % len(peers) // whoever is second finds the disk busier
+			p, err := peers[i](b)
 			if err != nil {
 				return err
 			}
@@ -257,18 +264,28 @@ func (b *bench) memory() error {
 }
 
 // trickle has 1,000 connections send a byte a second while another client
-// uploads small files.
+// uploads small files, for as long as each of them sends ten.
 func (b *bench) trickle() error {
+	const slow, during = 1000, 10 * time.Second
 	p, err := b.service("UPLOAD_OWNER_MAX_ACTIVE=2000")
 	if err != nil {
 		return err
 	}
 	defer p.stop()
-	const n = 1000
-	run := func(name string) (float64, error) {
+	run := func(name string) (rate float64, err error) {
+		var done atomic.Int64
 		began := time.Now()
-		err := parallel(4, n, func(c, k int) error { return p.put(fmt.Sprintf("%s/c%d/f%d", name, c, k), 4096) })
-		return n / seconds(time.Since(began)), err
+		err = parallel(4, 1<<30, func(c, k int) error {
+			if time.Since(began) > during {
+				return io.EOF
+			}
+			done.Add(1)
+			return p.put(fmt.Sprintf("%s/c%d/f%d", name, c, k), 4096)
+		})
+		if err = others(err, io.EOF); err != nil {
+			return 0, err
+		}
+		return float64(done.Load()) / seconds(time.Since(began)), nil
 	}
 	var ratios []float64
 	for round := range b.rounds {
@@ -276,21 +293,26 @@ func (b *bench) trickle() error {
 		if err != nil {
 			return err
 		}
-		ctx, stop := context.WithCancel(context.Background())
-		ended, err := p.tricklers(ctx, 1000)
+		end, err := p.tricklers(slow)
 		if err == nil {
-			var during float64
-			during, err = run(fmt.Sprintf("during%d", round))
-			ratios = append(ratios, before/during)
+			var rate float64
+			rate, err = run(fmt.Sprintf("during%d", round))
+			ratios = append(ratios, before/rate)
 		}
-		stop()
-		ended()
-		if err != nil {
+		if err = errors.Join(err, end()); err != nil {
 			return err
 		}
 	}
 	report("4 KiB uploads beside 1,000 trickling ones, time", fmt.Sprintf("%.2fx", median(ratios)), "<= 2x")
 	return nil
+}
+
+// others is err without what only ended a loop: nil if nothing else is left.
+func others(err, end error) error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return errors.Join(slices.DeleteFunc(slices.Clone(joined.Unwrap()), func(e error) bool { return errors.Is(e, end) })...)
+	}
+	return err
 }
 
 // tus compares 1 GiB in pieces of 8 MiB with one PUT.

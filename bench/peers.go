@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -303,40 +302,51 @@ func (p *process) putPieces(size, piece int64) error {
 }
 
 // tricklers opens n uploads that send their first 9 KiB and then a byte a
-// second. The function returned waits for their end.
-func (p *process) tricklers(ctx context.Context, n int) (func(), error) {
+// second. The function returned ends them; it fails if one was cut before.
+func (p *process) tricklers(n int) (func() error, error) {
 	var conns []net.Conn
 	for i := range n {
 		c, err := net.Dial("tcp", p.addr)
-		if err != nil {
-			return func() {}, err
+		if err == nil {
+			conns = append(conns, c)
+			_, err = fmt.Fprintf(c, "PUT /files/me/slow/%d HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: 100000\r\n\r\n%s",
+				i, p.addr, p.key, noise[:9<<10])
 		}
-		_, err = fmt.Fprintf(c, "PUT /files/me/slow/%d HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer %s\r\nContent-Length: 100000\r\n\r\n%s",
-			i, p.key, noise[:9<<10])
 		if err != nil {
-			return func() {}, err
+			for _, c := range conns {
+				c.Close()
+			}
+			return func() error { return nil }, err
 		}
-		conns = append(conns, c)
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	stop, ended := make(chan struct{}), make(chan error)
+	go func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
+		var err error
 		for {
 			select {
 			case <-tick.C:
 				for _, c := range conns {
-					c.Write(noise[:1]) //nolint:errcheck // the next one tells
+					if _, e := c.Write(noise[:1]); e != nil && err == nil {
+						err = fmt.Errorf("a trickling upload was cut: %w", e)
+					}
 				}
-			case <-ctx.Done():
+			case <-stop:
 				for _, c := range conns {
+					// An answer would mean that it was refused.
+					c.SetReadDeadline(time.Now().Add(time.Millisecond)) //nolint:errcheck // it is open
+					if _, e := c.Read(make([]byte, 1)); !errors.Is(e, os.ErrDeadlineExceeded) && err == nil {
+						err = fmt.Errorf("a trickling upload was answered or cut: %w", e)
+					}
 					c.Close()
 				}
+				ended <- err
 				return
 			}
 		}
-	})
-	return wg.Wait, nil
+	}()
+	return func() error { close(stop); return <-ended }, nil
 }
 
 // parallel runs fn n times on some goroutines; c and k tell the calls apart.

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"upload-service/store"
 	"upload-service/store/blob/disk"
+	"upload-service/store/kv"
 	"upload-service/store/kv/bolt"
 	"upload-service/store/lock"
 )
@@ -29,7 +31,7 @@ type seeded struct {
 	close func() error
 }
 
-func openSeeded(dir string) (*seeded, error) {
+func openSeeded(dir string, wrap func(kv.Store) kv.Store) (*seeded, error) {
 	inner := filepath.Join(dir, store.InternalDir)
 	blobs, err := disk.Open(filepath.Join(inner, "blobs"))
 	if err != nil {
@@ -45,7 +47,7 @@ func openSeeded(dir string) (*seeded, error) {
 	}
 	s := &seeded{now: time.Now().Add(-72 * time.Hour)}
 	s.Store, err = store.Open(context.Background(), store.Options{
-		KV: db, Blobs: blobs, Locks: locks, TemporaryTTL: 24 * time.Hour, Now: func() time.Time { return s.now },
+		KV: wrap(db), Blobs: blobs, Locks: locks, TemporaryTTL: 24 * time.Hour, Now: func() time.Time { return s.now },
 		Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -130,7 +132,7 @@ func (s *seeded) expiredAmong(fresh int) (time.Duration, error) {
 
 // records measures with a million files: listings, the sweep, the start.
 func (b *bench) records() error {
-	small, err := openSeeded(filepath.Join(b.dir, "few"))
+	small, err := openSeeded(filepath.Join(b.dir, "few"), shared)
 	if err != nil {
 		return err
 	}
@@ -142,7 +144,7 @@ func (b *bench) records() error {
 		return err
 	}
 	dir := filepath.Join(b.dir, "many")
-	large, err := openSeeded(filepath.Join(dir, "uploads"))
+	large, err := openSeeded(filepath.Join(dir, "uploads"), shared)
 	if err != nil {
 		return err
 	}
@@ -165,21 +167,32 @@ func (b *bench) records() error {
 	}
 	report("sweep of 10,000 among 1,000,000, time beside among 20,000", fmt.Sprintf("%.2fx", seconds(many)/seconds(few)), "<= 2x")
 
-	// The start after a crash, and then the listings of the real server.
-	settings := []string{"UPLOAD_VISIBLE_TREE=false", "UPLOAD_OWNER_MAX_FILES=2000000"}
-	p, err := b.serviceOn(dir, settings...)
+	// The start after a crash in the middle of uploads, and then the listings
+	// of the real server.
+	const more = "UPLOAD_OWNER_MAX_FILES=2000000"
+	p, err := b.serviceOn(dir, more)
 	if err != nil {
 		return err
 	}
 	secret := p.key
-	p.cmd.Process.Kill() //nolint:errcheck // it runs
-	p.cmd.Wait()         //nolint:errcheck // it was killed
+	var stored atomic.Int64
+	crash := time.AfterFunc(3*time.Second, func() { p.cmd.Process.Kill() }) //nolint:errcheck // it runs
+	defer crash.Stop()
+	parallel(64, 1<<20, func(c, k int) error { //nolint:errcheck // they end with the server
+		err := p.put(fmt.Sprintf("crash/c%d/f%d", c, k), 4096)
+		if err == nil {
+			stored.Add(1)
+		}
+		return err
+	})
+	p.cmd.Wait() //nolint:errcheck // it was killed
 	began = time.Now()
-	if p, err = b.serviceOn(dir, settings...); err != nil {
+	if p, err = b.serviceOn(dir, more); err != nil {
 		return err
 	}
 	defer p.stop()
-	report("start after kill -9 with 1,000,000 files", fmt.Sprintf("%.0f ms", time.Since(began).Seconds()*1000), "<= 1 s")
+	report(fmt.Sprintf("start after kill -9 with 1,000,000 files, %d of 64 clients", stored.Load()),
+		fmt.Sprintf("%.0f ms", time.Since(began).Seconds()*1000), "<= 1 s")
 	p.key = secret
 	for _, list := range []struct{ what, query string }{
 		{"first page", ""},

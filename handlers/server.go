@@ -20,6 +20,7 @@ import (
 	"github.com/gofiber/fiber/v2/middleware/cors"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/encoding/json"
 
 	"upload-service/auth"
 	"upload-service/handlers/transport"
@@ -77,6 +78,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	}
 	app := fiber.New(transport.AppConfig(fiber.Config{
 		AppName:                 "upload-service",
+		JSONEncoder:             json.Marshal, // see docs/adr/0005: lists are long
 		ErrorHandler:            s.refused,
 		EnableTrustedProxyCheck: true, // X-Forwarded-Proto counts from these only
 		TrustedProxies:          proxies,

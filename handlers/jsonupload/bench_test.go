@@ -3,7 +3,6 @@ package jsonupload_test
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"io"
 	"strings"
 	"testing"
@@ -44,8 +43,7 @@ func lines(s string) string {
 
 const benchSize = 16 << 20
 
-// BenchmarkReader reads one file of 16 MiB. Its ratio to
-// BenchmarkEncodingJSON is the gain over the standard library.
+// BenchmarkReader reads one file of 16 MiB.
 func BenchmarkReader(b *testing.B) {
 	for _, bm := range []struct {
 		name string
@@ -76,25 +74,5 @@ func BenchmarkReader(b *testing.B) {
 				r.Close()
 			}
 		})
-	}
-}
-
-// BenchmarkEncodingJSON does the same with the standard library, in memory.
-func BenchmarkEncodingJSON(b *testing.B) {
-	body := bodyOf(content(benchSize), unchanged)
-	b.SetBytes(benchSize)
-	b.ReportAllocs()
-	for b.Loop() {
-		var files []struct {
-			Filename string
-			Content  string
-		}
-		if err := json.NewDecoder(bytes.NewReader(body)).Decode(&files); err != nil {
-			b.Fatal(err)
-		}
-		content, err := base64.StdEncoding.DecodeString(files[0].Content)
-		if err != nil || len(content) != benchSize {
-			b.Fatalf("%d bytes, %v", len(content), err)
-		}
 	}
 }
