@@ -114,3 +114,52 @@ func TestReadOnlyVolume(t *testing.T) {
 		t.Errorf("got exit code %d and no %q in:\n%s", code, want, out)
 	}
 }
+
+// TestCommandOfAnotherUser runs the commands for a stopped service as root on
+// data of the service's user, who could not use what root would make there. The
+// command that they are told instead works.
+func TestCommandOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start(t, dir).kill()
+	unreadable := filepath.Join(dir, "none")
+	asOwner := asStranger(t, dir, unreadable)
+	data := filepath.Join(dir, "uploads")
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"check"}, {"check", "--repair"}, {"sweep"}, {"adopt"}, {"adopt", "--dry-run"}, {"keys", "list"},
+		{"keys", "new", "--name", "it's new"},
+	} {
+		out, code := command(t, dir, nil, args...)
+		if code == 0 || !strings.Contains(out, "belongs to user 65534") {
+			t.Errorf("%q as root: exit %d\n%s", args, code, out)
+		}
+		_, hint, _ := strings.Cut(out, "upload-service: hint: run it as that user: ")
+		line, container, _ := strings.Cut(hint, " (of a container: ")
+		if !strings.Contains(container, "docker run --user 65534:65534") {
+			t.Errorf("%q: no word for containers:\n%s", args, out)
+		}
+		// Where the settings came from may be out of reach for that user.
+		if out, code := execute(t, dir, []string{"UPLOAD_DIR=/nowhere"}, "bash", "-c", line); code != 0 {
+			t.Errorf("%s: exit %d\n%s", line, code, out)
+		}
+	}
+	err := filepath.WalkDir(data, func(name string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil && info.Sys().(*syscall.Stat_t).Uid != 65534 {
+			t.Errorf("%s now belongs to another user", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if out, code := asOwner("check", "--content"); code != 0 {
+		t.Errorf("check: exit %d\n%s", code, out)
+	}
+}

@@ -151,7 +151,7 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 	if _, err := os.Stat(p.cfg.Dir); err != nil {
 		return nothingToAdopt(err)
 	}
-	q, err := openParts(p, true)
+	q, err := openStopped(p, true)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func previewAdoption(ctx context.Context, p *program, claims []claim) (err error
 	_, err = os.Stat(filepath.Join(p.cfg.Dir, store.InternalDir, "meta.db"))
 	switch {
 	case err == nil:
-		q, err := openParts(p, false)
+		q, err := openStopped(p, false)
 		if err != nil {
 			return err
 		}

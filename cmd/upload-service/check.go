@@ -14,7 +14,7 @@ import (
 // check checks the data of a stopped service and prints what it finds, a line
 // each. An error means that the check could not be finished.
 func check(ctx context.Context, p *program, opts store.CheckOptions) (findings int64, err error) {
-	q, err := openParts(p, false)
+	q, err := openStopped(p, false)
 	if err != nil {
 		return 0, err
 	}

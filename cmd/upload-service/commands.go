@@ -38,7 +38,7 @@ func (h hinted) Unwrap() error { return h.error }
 // run executes the command that args name and returns the exit code. It reads
 // settings from environ and .env, and ends early when ctx is done.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	p := &program{environ: environ, stdout: stdout, stderr: stderr}
+	p := &program{args: args, environ: environ, stdout: stdout, stderr: stderr}
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // nil would be the arguments of the process
 	err := root.ExecuteContext(ctx)
@@ -59,7 +59,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 // program is one run of the binary.
 type program struct {
-	environ        []string
+	args, environ  []string
 	stdout, stderr io.Writer
 
 	cfg Config       // set by load

@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"upload-service/auth"
 	"upload-service/store"
@@ -76,6 +78,52 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 		q.opts.Tree = tree.Hidden{Tree: q.tree}
 	}
 	return q, nil
+}
+
+// openStopped opens the data of a stopped service for a command. It refuses
+// everybody but their owner: the service could not use the folders and locks
+// that another user, root above all, makes there.
+func openStopped(p *program, create bool) (*parts, error) {
+	data, err := os.Stat(filepath.Join(p.cfg.Dir, store.InternalDir))
+	if err != nil { // there is none yet, or this user may not look
+		data, err = os.Stat(p.cfg.Dir)
+	}
+	if err == nil {
+		if uid, gid := ownerOf(data); uid != os.Geteuid() {
+			return nil, hinted{fmt.Errorf("%s belongs to user %d, this is user %d", p.cfg.Dir, uid, os.Geteuid()),
+				fmt.Sprintf("run it as that user: %s (of a container: docker run --user %d:%d)",
+					p.commandAs(uid, gid), uid, gid)}
+		}
+	}
+	return openParts(p, create) // tells what is wrong with the folder
+}
+
+// commandAs is the line for a shell that runs this command as another user,
+// with the same data.
+func (p *program) commandAs(uid, gid int) string {
+	program, err := os.Executable()
+	if err != nil {
+		program = "upload-service"
+	}
+	line := []string{"setpriv", fmt.Sprintf("--reuid=%d", uid), fmt.Sprintf("--regid=%d", gid), "--clear-groups", program}
+	if os.Geteuid() != 0 {
+		line = append([]string{"sudo"}, line...)
+	}
+	line = append(line, p.args...)
+	if dir, err := filepath.Abs(p.cfg.Dir); err == nil { // also where it was a variable, which sudo drops
+		line = append(line, "--upload-dir="+dir)
+	}
+	for i, word := range line {
+		if word == "" || strings.ContainsFunc(word, needsQuotes) {
+			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(line, " ")
+}
+
+// needsQuotes reports whether a shell may take r for more than a letter.
+func needsQuotes(r rune) bool {
+	return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-_=./,:@+", r)
 }
 
 // makeDir makes a folder and those above it, durably: what is acknowledged
@@ -149,7 +197,7 @@ func limits(c Config) store.Limits {
 
 // offline opens the data of a stopped service for a command, and closes it.
 func offline(ctx context.Context, p *program, fn func(*store.Store, *auth.Service) error) error {
-	q, err := openParts(p, false)
+	q, err := openStopped(p, false)
 	if err != nil {
 		return err
 	}
