@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,21 +60,50 @@ func TestImageContext(t *testing.T) {
 	}
 }
 
-// TestTimeToStop asks everybody who stops the service for more time than it
-// takes to let requests end.
+// TestTimeToStop asks everybody who stops the service for more time than the
+// steps of its end may take together.
 func TestTimeToStop(t *testing.T) {
 	t.Parallel()
-	grace, err := time.ParseDuration(find(t, ".env.example", `UPLOAD_SHUTDOWN_GRACE=(\S+)`))
+	most, err := time.ParseDuration(find(t, ".env.example", `UPLOAD_SHUTDOWN_GRACE=(\S+)`))
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, step := range [][2]string{
+		{"handlers/transport/server.go", `cutWait = (\d+) \* time.Second`},
+		{"handlers/transport/conn.go", `lingerTime += (\d+) \* time.Second`},
+		{"cmd/upload-service/serve.go", `jobsWait = (\d+) \* time.Second`},
+		{"cmd/upload-service/serve.go", `closeWait = (\d+) \* time.Second`},
+	} {
+		seconds, err := strconv.Atoi(find(t, step[0], step[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		most += time.Duration(seconds) * time.Second
 	}
 	for name, pattern := range map[string]string{
 		"compose.yaml":                  `stop_grace_period: (\d+s)`,
 		"deploy/upload-service.service": `TimeoutStopSec=(\d+s)`,
 	} {
 		got, err := time.ParseDuration(find(t, name, pattern))
-		if err != nil || got <= grace {
-			t.Errorf("%s gives %v, %v; want more than %v", name, got, err, grace)
+		if err != nil || got <= most {
+			t.Errorf("%s gives %v, %v; want more than %v", name, got, err, most)
+		}
+	}
+}
+
+// TestImageUser compares who runs the service in a container with who owns the
+// folder, wherever a text or a file says so.
+func TestImageUser(t *testing.T) {
+	t.Parallel()
+	user := find(t, "Dockerfile", `USER (\S+)`)
+	for name, pattern := range map[string]string{
+		"flake.nix":          `User = "(.*)"`,
+		"compose.yaml":       `user: "(.*)"`,
+		"README.md":          `chown -R (\S+) uploads`,
+		"docs/operations.md": `chown -R (\S+) uploads`,
+	} {
+		if got := find(t, name, pattern); got != user {
+			t.Errorf("%s has user %s, the image %s", name, got, user)
 		}
 	}
 }

@@ -301,7 +301,8 @@ func treeOf(t testing.TB, dir string) (names []string) {
 
 // TestAdoptMany serves while many files are adopted, is killed in the middle
 // and goes on. Uploads race with the adoption for the same paths: each old file
-// is there in the end, beside what took its path before it was adopted. ADOPT_FILES makes it more; times and memory are logged.
+// is there in the end, beside what took its path before it was adopted, and no
+// upload waits long. ADOPT_FILES makes it more; times and memory are logged.
 func TestAdoptMany(t *testing.T) {
 	files := 4000
 	if v := os.Getenv("ADOPT_FILES"); v != "" {
@@ -359,6 +360,9 @@ func TestAdoptMany(t *testing.T) {
 		files, listening, time.Since(begin), uploads, created, slowest, peak.Load()>>20)
 	if peak.Load() > 64<<20 {
 		t.Errorf("the server took %d MiB", peak.Load()>>20)
+	}
+	if slowest > 5*time.Second {
+		t.Errorf("an upload took %s", slowest)
 	}
 	var stats struct{ Files int }
 	if err := json.Unmarshal(s.must(t, 200, "GET", "/api/v1/admin/stats", nil).body, &stats); err != nil {

@@ -2,8 +2,8 @@ package e2e_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +18,49 @@ import (
 // the service.
 func TestBehindNginx(t *testing.T) {
 	t.Parallel()
+	testBehind(t, "nginx", "listen 443 ssl;", "listen %s;", func(dir, snippet string) *exec.Cmd {
+		user := ""
+		if os.Getuid() == 0 {
+			user = "user root;\n"
+		}
+		conf := writeConfig(t, dir, fmt.Sprintf(`%sdaemon off;
+pid %[2]s/pid;
+error_log stderr;
+events {}
+http {
+client_body_temp_path %[2]s/body; proxy_temp_path %[2]s/proxy; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
+access_log off;
+%[3]s}
+`, user, dir, snippet))
+		return exec.Command("nginx", "-e", "stderr", "-p", dir, "-c", conf)
+	})
+}
+
+// TestBehindCaddy is the same with Caddy.
+func TestBehindCaddy(t *testing.T) {
+	t.Parallel()
+	testBehind(t, "caddyfile", "files.example.com {", "http://%s {", func(dir, snippet string) *exec.Cmd {
+		conf := writeConfig(t, dir, "{\n\tadmin off\n}\n"+snippet)
+		cmd := exec.Command("caddy", "run", "--config", conf, "--adapter", "caddyfile")
+		cmd.Env = []string{"HOME=" + dir, "XDG_DATA_HOME=" + dir, "XDG_CONFIG_HOME=" + dir}
+		return cmd
+	})
+}
+
+func writeConfig(t *testing.T, dir, text string) string {
+	t.Helper()
+	name := filepath.Join(dir, "config")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// testBehind runs a proxy with its part of docs/operations.md in front of the
+// service. Where it listens is written there as name; address, with the one
+// of the test in it, takes its place.
+func testBehind(t *testing.T, language, name, address string, proxy func(dir, snippet string) *exec.Cmd) {
+	t.Helper()
 	front, back := freeAddress(t), freeAddress(t)
 	// It tells the address by which browsers reach it.
 	s := start(t, t.TempDir(), "UPLOAD_ADDR="+back, "UPLOAD_PUBLIC_URL=http://"+front, "UPLOAD_TRUSTED_PROXIES=127.0.0.1",
@@ -31,60 +74,34 @@ func TestBehindNginx(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, ok := strings.Cut(string(doc), "```nginx\n")
+	_, rest, ok := strings.Cut(string(doc), "```"+language+"\n")
 	snippet, _, closed := strings.Cut(rest, "```")
 	if !ok || !closed {
-		t.Fatal("docs/operations.md has no part for nginx")
+		t.Fatalf("docs/operations.md has no part in %s", language)
 	}
-	for from, to := range map[string]string{
-		"listen 443 ssl;": "listen " + front + ";", "http://127.0.0.1:8000": "http://" + back,
-	} {
+	for from, to := range map[string]string{name: fmt.Sprintf(address, front), "127.0.0.1:8000": back} {
 		if !strings.Contains(snippet, from) {
-			t.Fatalf("the part for nginx has no %q", from)
+			t.Fatalf("the part in %s has no %q", language, from)
 		}
 		snippet = strings.Replace(snippet, from, to, 1)
 	}
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "nginx.conf")
-	user := ""
-	if os.Getuid() == 0 {
-		user = "user root;\n"
-	}
-	text := fmt.Sprintf(`%sdaemon off;
-pid %[2]s/pid;
-error_log stderr;
-events {}
-http {
-client_body_temp_path %[2]s/body; proxy_temp_path %[2]s/proxy; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
-access_log off;
-%[3]s}
-`, user, dir, snippet)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "nginx", "-e", "stderr", "-p", dir, "-c", conf)
+	cmd := proxy(t.TempDir(), snippet)
 	var out lockedBuffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {
-		t.Fatalf("%v: make test installs nginx", err)
+		t.Fatalf("%v: make test installs %s", err, cmd.Path)
 	}
 	t.Cleanup(func() {
-		cancel()
-		cmd.Wait() //nolint:errcheck // it was told to end
+		cmd.Process.Signal(os.Interrupt) //nolint:errcheck // it may have ended
+		cmd.Wait()                       //nolint:errcheck // it was told to end
 		if t.Failed() {
-			t.Logf("nginx: %s", out.String())
+			t.Logf("%s: %s", cmd.Path, out.String())
 		}
 	})
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if _, err := s.do("GET", "/healthz", nil); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("nginx does not answer: %v", err)
-		}
-	}
+	eventually(t, "the proxy answers", func() bool {
+		a, err := s.do("GET", "/healthz", nil)
+		return err == nil && a.status == http.StatusOK
+	})
 
 	// 2. A large body goes through, and links lead to the proxy.
 	content := bytes.Repeat([]byte("behind a proxy! "), 4<<20)
@@ -106,7 +123,8 @@ access_log off;
 	}
 	s.wantUpload(t, tokenOf(at), hexSum(content))
 
-	// 4. What is refused from the head is told before the body is sent.
+	// 4. What is refused from the head is told while the body is sent; by nginx
+	// before.
 	c, err := net.Dial("tcp", front)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +133,9 @@ access_log off;
 	fmt.Fprintf(c, "PUT /files/me/huge HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n", front, s.key, 2<<30)
 	if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
+	}
+	if language != "nginx" {
+		go io.Copy(c, zeros{}) //nolint:errcheck // until the connection is closed
 	}
 	status := make([]byte, 12)
 	if _, err := c.Read(status); err != nil || string(status) != "HTTP/1.1 413" {

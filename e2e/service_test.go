@@ -80,6 +80,10 @@ func TestStarts(t *testing.T) {
 	if _, err := tryStart(t, program, dir); err == nil {
 		t.Error("a second server starts on the same data")
 	}
+	out, code := command(t, t.TempDir(), []string{"UPLOAD_ADDR=" + strings.TrimPrefix(s.url, "http://")}, "serve")
+	if code != 1 || !strings.Contains(out, "address already in use") || !strings.Contains(out, "hint: set UPLOAD_ADDR") {
+		t.Errorf("a second server on the same port: exit %d\n%s", code, out)
+	}
 	for _, args := range [][]string{{"check"}, {"sweep"}, {"adopt"}, {"adopt", "--dry-run"}, {"keys", "list"}, {"serve"}} {
 		begin := time.Now()
 		out, code := command(t, dir, nil, args...)
@@ -98,7 +102,7 @@ func TestStarts(t *testing.T) {
 	if out, code := command(t, dir, nil, "check", "--content"); code != 0 {
 		t.Errorf("check: exit %d\n%s", code, out)
 	}
-	out, code := command(t, dir, nil, "keys", "new", "--name", "lost the first")
+	out, code = command(t, dir, nil, "keys", "new", "--name", "lost the first")
 	fresh := strings.TrimSpace(out)
 	if code != 0 || !regexp.MustCompile(`^ups_[0-9A-Za-z]{33}$`).MatchString(fresh) {
 		t.Fatalf("keys new: exit %d\n%s", code, out)

@@ -74,7 +74,8 @@ func envExample() string {
 	var b strings.Builder
 	b.WriteString(`# The settings, each with its default. Copy this file to .env in the working
 # directory and remove the # before those you change. Write a value with a $ in
-# single quotes.
+# single quotes; but "docker run --env-file" knows no quotes: they would become a
+# part of the value there, and a $ is just a $.
 `)
 	for _, s := range settings() {
 		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", s.help, s.name, s.value)

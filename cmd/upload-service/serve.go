@@ -28,6 +28,9 @@ import (
 // programs may hold. What is left is done at the next start.
 const closeWait = 5 * time.Second
 
+// jobsWait is how long the end waits for a sweep that runs.
+const jobsWait = 30 * time.Second
+
 // serve runs the service until ctx is done, or until the metadata store can no
 // longer be trusted.
 func serve(ctx context.Context, p *program) (err error) {
@@ -168,7 +171,7 @@ func checkMode(ctx context.Context, cfg Config, st *store.Store, log *slog.Logge
 
 // schedule starts the periodic sweep.
 func schedule(ctx context.Context, cfg Config, st *store.Store, au *auth.Service, log *slog.Logger) (gocron.Scheduler, error) {
-	jobs, err := gocron.NewScheduler(gocron.WithStopTimeout(30 * time.Second))
+	jobs, err := gocron.NewScheduler(gocron.WithStopTimeout(jobsWait))
 	if err != nil {
 		return nil, err
 	}

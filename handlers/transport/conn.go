@@ -81,7 +81,7 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 // Bounds of a slow close.
 const (
 	lingerBytes = 8 << 20
-	lingerTime  = time.Second
+	lingerTime  = 1 * time.Second
 	lingerMax   = 64 // at once
 )
 
