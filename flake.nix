@@ -5,7 +5,9 @@
 {
   description = "Uploads next to your app: temporary first, durable when acknowledged";
 
-  inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+  # nixos-26.05 of 2026-09-25: a commit, so that a tag is built by the same Go
+  # and Node for ever.
+  inputs.nixpkgs.url = "github:NixOS/nixpkgs/f5c082a40f7571c266e74e80ae2e68aadd8a9fc7";
 
   outputs = { self, nixpkgs }:
     let
