@@ -77,9 +77,10 @@ func (s *Store) show(ctx context.Context, marks []mark) {
 // settleAround settles what is marked above and below a path, then the path.
 func (s *Store) settleAround(m mark) error {
 	ctx := s.background
-	around := m.path.Ancestors()
+	var around []Path
 	below := append(markKey(m.owner, m.path), '/')
 	err := s.view(ctx, func(t txn) error {
+		around = m.path.Ancestors()
 		return t.Scan(below, prefixEnd(below), markPage, func(k, _ []byte) bool {
 			around = append(around, Path(k[len(markKey(m.owner, "")):]))
 			return true

@@ -175,10 +175,12 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 		return err
 	}
 	report, err := run.Run(ctx)
+	if err == nil || store.CodeOf(err) == store.CodeFull {
+		p.sayAdopted("Adopted", report)
+	}
 	if err != nil {
 		return err
 	}
-	p.sayAdopted("Adopted", report)
 	for _, c := range claims {
 		moved, err := st.Claim(ctx, c.login, c.to)
 		if err != nil {
