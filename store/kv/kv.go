@@ -57,7 +57,8 @@ type Store interface {
 	// no side effects: ids and times are made before it. Calls with the same
 	// affinity, usually the owner, may share a commit; neither a failing nor
 	// a panicking fn affects another call. A panic of fn is returned as an
-	// error that wraps ErrPanic.
+	// error that wraps ErrPanic. fn must not end its goroutine
+	// (runtime.Goexit, testing.T.FailNow): it may be another call's.
 	//
 	// An error that wraps ErrInDoubt means that the commit may or may not
 	// have happened; repeating the same Update is safe. If ctx is done

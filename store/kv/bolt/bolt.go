@@ -81,6 +81,8 @@ type call struct {
 
 var _ kv.Store = (*Store)(nil)
 
+var errEnded = fmt.Errorf("%w: a function of the batch ended the goroutine", kv.ErrPanic)
+
 var errFailed = fmt.Errorf("bolt: stopped after a failed commit: %w", kv.ErrInDoubt)
 
 // Open opens the store in the file path, and creates the file with mode 0600
@@ -227,9 +229,7 @@ func (s *Store) Update(ctx context.Context, _ string, fn func(kv.Tx) error, _ ..
 	select {
 	case s.queue <- c:
 	case s.writer <- struct{}{}:
-		if err := s.batch(c); !errors.Is(err, kv.ErrInDoubt) {
-			<-s.writer // else there must be no other
-		}
+		s.lead(c)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.closing:
@@ -238,6 +238,17 @@ func (s *Store) Update(ctx context.Context, _ string, fn func(kv.Tx) error, _ ..
 		return errFailed
 	}
 	return <-c.done
+}
+
+// lead makes the caller the writer for one batch.
+func (s *Store) lead(c *call) {
+	var err error
+	defer func() {
+		if !errors.Is(err, kv.ErrInDoubt) {
+			<-s.writer // else there must be no other
+		}
+	}()
+	err = s.batch(c)
 }
 
 // batch runs c and the calls that wait behind it in one transaction and
@@ -256,13 +267,24 @@ func (s *Store) batch(c *call) error {
 	// what it wrote itself is kept only if it returned nil.
 	var ran []*call
 	wrote := false
+	// A function that ends the goroutine (runtime.Goexit) ends this loop, too.
+	// Nothing is committed then, and nobody may be left waiting.
+	running := true
+	defer func() {
+		if running {
+			_ = btx.Rollback() // fails only if it was called before
+			for _, c := range ran {
+				c.done <- errEnded
+			}
+		}
+	}()
 	for c != nil && err == nil {
 		if ctxErr := c.ctx.Err(); ctxErr != nil {
 			c.done <- ctxErr
 		} else {
 			t := &tx{base: base, writable: true}
-			c.err = c.run(t)
 			ran = append(ran, c)
+			c.err = c.run(t)
 			if c.err == nil && len(t.writes) > 0 {
 				wrote = true
 				err = t.merge()
@@ -276,6 +298,8 @@ func (s *Store) batch(c *call) error {
 			}
 		}
 	}
+
+	running = false
 
 	// 3. Commit what there is to commit.
 	if err == nil && wrote {

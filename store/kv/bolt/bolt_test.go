@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -328,6 +329,51 @@ func put(t *testing.T, s kv.Store, key, value string) {
 	err := s.Update(t.Context(), "", func(tx kv.Tx) error { return tx.Put([]byte(key), []byte(value)) })
 	if err != nil {
 		t.Fatalf("Update: %v", err)
+	}
+}
+
+// TestGoexit: a function that ends the goroutine, as FailNow does, leaves
+// neither a writer nor a waiting call behind.
+func TestGoexit(t *testing.T) {
+	t.Parallel()
+	s, err := bolt.Open(filepath.Join(t.TempDir(), "meta.db"), bolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = s.Update(t.Context(), "", func(tx kv.Tx) error {
+			close(began)
+			<-release
+			return tx.Put([]byte("first"), nil)
+		})
+	})
+	<-began
+	ended := make(chan error, 1)
+	wg.Go(func() {
+		ended <- s.Update(t.Context(), "", func(kv.Tx) error {
+			runtime.Goexit()
+			return nil
+		})
+	})
+	// It is queued, or comes when the first has ended: then it ends its own.
+	runtime.Gosched()
+	close(release)
+	wg.Wait()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, kv.ErrPanic) {
+			t.Errorf("Update returned %v, want ErrPanic", err)
+		}
+	default:
+	}
+	put(t, s, "after", "1")
+	if got := get(t, s, "after"); got != "1" {
+		t.Errorf("after is %q, want 1", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
