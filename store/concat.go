@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"time"
 )
 
 // Concatenate makes one upload of complete partial ones, in the order given;
@@ -18,10 +19,11 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 		return Upload{}, Errorf(CodeInvalid, "Name 1 to %d parts to put together.", MaxTokens)
 	}
 	// 1. The parts, or what became of them.
+	now := s.now()
 	var parts []Part
 	var done Token
 	err := s.view(ctx, func(t txn) (err error) {
-		parts, done, err = s.partials(t, o, tokens)
+		parts, done, err = t.partials(o, tokens, now)
 		return err
 	})
 	if err != nil {
@@ -38,7 +40,7 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 			given += p.Size
 		}
 	}
-	whole, err := s.begun(ctx, o, b, s.now())
+	whole, err := s.begun(ctx, o, b, now)
 	if err != nil {
 		return Upload{}, err
 	}
@@ -86,7 +88,7 @@ func (s *Store) concatenated(ctx context.Context, in *Intake, whole Upload, part
 	slices.Sort(distinct)
 	distinct = slices.Compact(distinct)
 	err = in.commit(ctx, func(t txn) error {
-		if _, done, err := s.partials(t, in.owner, tokens); err != nil || done != "" {
+		if _, done, err := t.partials(in.owner, tokens, e.now); err != nil || done != "" {
 			return all(err, Errorf(CodeConflict, "The parts were put together by another request."))
 		}
 		for _, token := range distinct {
@@ -116,7 +118,7 @@ const reasonUsed = "became part of another"
 
 // partials returns the contents of complete partial uploads; or, if they were
 // put together in this order before, the upload that they became.
-func (s *Store) partials(t txn, o OwnerID, tokens []Token) (parts []Part, done Token, err error) {
+func (t txn) partials(o OwnerID, tokens []Token, now time.Time) (parts []Part, done Token, err error) {
 	for _, token := range tokens {
 		u, err := t.upload(o, token)
 		if err != nil {
@@ -128,11 +130,11 @@ func (s *Store) partials(t txn, o OwnerID, tokens []Token) (parts []Part, done T
 		}
 		if g.Into != "" && u.State == Gone {
 			whole, err := t.upload(o, g.Into)
-			if err == nil && slices.Equal(whole.Growth.Of, tokens) {
+			if err == nil && whole.Growth != nil && slices.Equal(whole.Growth.Of, tokens) {
 				return nil, g.Into, nil
 			}
 		}
-		if err := u.live(s.now()); err != nil {
+		if err := u.live(now); err != nil {
 			return nil, "", err
 		}
 		if u.State != Ready {

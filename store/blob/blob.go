@@ -120,8 +120,8 @@ type File interface {
 // before it, without moving a byte: each gets one more name.
 type Adopter interface {
 	// Adopt stores files below root under refs that are new, and returns an
-	// error for each. With nil the ref is another name of the file, which
-	// survives power loss, and the file is read-only; the name it had stays.
+	// error for each. With nil the ref is another name of the file, and the
+	// file is read-only; both survive power loss. The name it had stays.
 	// With an error nothing is visible under the ref. The caller has synced
 	// the contents and sees to it that nobody writes to them any more.
 	//

@@ -15,14 +15,24 @@ import (
 func (s *Store) Adopt(ctx context.Context, root *os.Root, files []blob.Existing) []error {
 	errs := make([]error, len(files))
 	// 1. The names.
-	var linked []blob.Ref
 	for i, f := range files {
 		errs[i] = s.adopt(ctx, root, f)
-		if errs[i] == nil {
-			linked = append(linked, f.Ref)
-		}
 	}
-	// 2. They become durable: one sync for each folder.
+	// 2. The files become durable, read-only as they are now. On most volumes
+	// the first of these syncs does the work of all.
+	var linked []blob.Ref
+	for i, f := range files {
+		if errs[i] != nil {
+			continue
+		}
+		if err := s.calls.flush(filepath.FromSlash(string(f.Ref))); err != nil {
+			_, undone := s.Delete(context.WithoutCancel(ctx), f.Ref)
+			errs[i] = errors.Join(wrap("sync blob", f.Ref, err), undone)
+			continue
+		}
+		linked = append(linked, f.Ref)
+	}
+	// 3. So do the names: one sync for each folder.
 	failed := map[string]error{}
 	for _, epoch := range epochs(linked) {
 		if err := s.shared.sync(epoch); err != nil {

@@ -23,6 +23,8 @@ type calls interface {
 	link(root *os.Root, from, to string) error
 	// protect takes away everybody's right to write.
 	protect(name string, mode os.FileMode) error
+	// flush makes a file durable that others have written, and its mode.
+	flush(name string) error
 	write(f *os.File, p []byte) (int, error)
 	sync(f *os.File) error
 	unlink(name string) error
@@ -63,6 +65,8 @@ func (c system) link(root *os.Root, from, to string) error { return root.Link(fr
 func (c system) protect(name string, mode os.FileMode) error {
 	return c.root.Chmod(name, mode.Perm()&^0o222)
 }
+
+func (c system) flush(name string) error { return c.syncDir(name) } // both need it open for reading
 
 func (c system) write(f *os.File, p []byte) (int, error) { return f.Write(p) }
 

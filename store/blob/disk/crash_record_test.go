@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"upload-service/store"
@@ -232,11 +234,6 @@ func record(t *testing.T) []event {
 	r := &recording{withImages: true, clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	s, err := openService(t.TempDir(), r)
 	ok(err)
-	s.store, err = store.Open(ctx, s.opts)
-	ok(err)
-	_, err = s.store.EnsureOwner(ctx, crashOwner, "alice")
-	ok(err)
-
 	now := promise{map[string]string{}, map[store.Token]string{}}
 	request := func(do func(next promise) error) {
 		t.Helper()
@@ -303,6 +300,49 @@ func record(t *testing.T) []event {
 		})
 	}
 
+	// piece appends to what an upload has.
+	piece := func(u store.Upload, made, more string, p store.Piece) {
+		t.Helper()
+		request(func(next promise) error {
+			turn, err := s.store.TakeTurn(ctx, crashOwner, u.Token, nil)
+			ok(err)
+			defer turn.Release()
+			p.Offset, p.Size, p.Length = int64(len(made)), -1, -1
+			next.uploads[u.Token] = made + more
+			return turn.Append(ctx, strings.NewReader(more), p)
+		})
+	}
+	begin := func(b store.Begin) (u store.Upload) {
+		t.Helper()
+		request(func(promise) (err error) {
+			u, err = s.store.BeginUpload(ctx, crashOwner, b)
+			return err
+		})
+		return u
+	}
+
+	// 0. What an earlier service left.
+	old := map[string]string{"old": "an earlier service's", "of/old": "another one"}
+	for name, content := range old {
+		full := filepath.Join(s.dir, "alice", name)
+		ok(os.MkdirAll(filepath.Dir(full), 0o755))
+		ok(os.WriteFile(full, []byte(content), 0o644))
+		ok(r.note(nothing, func() event {
+			shown := disk.Call{Kind: "show", Name: "alice/" + name, Data: []byte(content), Mode: 0o644}
+			return event{Call: shown, ref: existing("alice/" + name)}
+		}))
+	}
+	ok(r.note(nothing, func() event { return event{Call: disk.Call{Kind: "syncTree", Name: "before"}} }))
+	request(func(next promise) error {
+		s.store, err = store.Open(ctx, s.opts)
+		ok(err)
+		maps.Copy(next.files, old)
+		return s.adopt(ctx)
+	})
+	request(func(promise) error {
+		_, err := s.store.DigestAdopted(ctx)
+		return err
+	})
 	// 1. Files: new, replaced, deleted, restored, renamed.
 	f := put("a/b", "first content")
 	put("a/b", "second, longer content")
@@ -331,6 +371,77 @@ func record(t *testing.T) []event {
 		return s.store.DeleteUpload(ctx, crashOwner, gone.Token)
 	})
 	late := upload("z", "sixth")
+	// An upload in pieces, of which one was cut and counts for nothing.
+	grown := begin(store.Begin{Name: "grown", Length: -1})
+	piece(grown, "", "a piece, ", store.Piece{})
+	request(func(promise) error {
+		turn, err := s.store.TakeTurn(ctx, crashOwner, grown.Token, nil)
+		ok(err)
+		defer turn.Release()
+		cut := io.MultiReader(strings.NewReader("a piece that ends too early"), iotest.ErrReader(io.ErrUnexpectedEOF))
+		err = turn.Append(ctx, cut, store.Piece{Offset: int64(len("a piece, ")), Size: -1, Length: -1, Whole: true})
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("a piece that is cut: %v", err)
+		}
+		return nil
+	})
+	piece(grown, "a piece, ", "and the last", store.Piece{Last: store.LastPiece})
+	request(func(next promise) error {
+		delete(next.uploads, grown.Token)
+		next.files["grown"] = "a piece, and the last"
+		_, _, err := s.store.PersistUploads(ctx, crashOwner, store.Persist{Tokens: []store.Token{grown.Token}})
+		return err
+	})
+	// Parts that are put together.
+	half := begin(store.Begin{Length: 5, Partial: true})
+	piece(half, "", "part ", store.Piece{Last: store.AtLength})
+	request(func(next promise) error {
+		delete(next.uploads, half.Token)
+		next.files["whole"] = "part part "
+		_, err := s.store.Concatenate(ctx, crashOwner, []store.Token{half.Token, half.Token},
+			store.Begin{Name: "whole", Then: &store.Goal{OnConflict: store.Fail}})
+		return err
+	})
+	// Several at once, and what undoes it.
+	move, batch := store.NewBatchID(), store.NewBatchID()
+	request(func(next promise) error {
+		next.files["q/p/x"], next.files["q/p/y"], next.files["q/old"] = next.files["p/x"], next.files["p/y"], next.files["of/old"]
+		for _, name := range []string{"p/x", "p/y", "of/old"} {
+			delete(next.files, name)
+		}
+		moved, err := s.store.GetFile(ctx, crashOwner, "of/old")
+		ok(err)
+		_, err = s.store.MoveFiles(ctx, crashOwner, move, []store.FileID{moved.ID}, []string{"p"}, "q")
+		return err
+	})
+	undo := func(b store.BatchID, files map[string]string) {
+		t.Helper()
+		request(func(next promise) error {
+			clear(next.files)
+			maps.Copy(next.files, files)
+			_, _, err := s.store.RestoreBatch(ctx, crashOwner, b)
+			return err
+		})
+	}
+	kept := maps.Clone(now.files)
+	request(func(next promise) error {
+		var ids []store.FileID
+		for _, name := range []string{"q/old", "whole"} {
+			f, err := s.store.GetFile(ctx, crashOwner, store.Path(name))
+			ok(err)
+			ids = append(ids, f.ID)
+			delete(next.files, name)
+		}
+		return s.store.DeleteFiles(ctx, crashOwner, batch, ids)
+	})
+	undo(batch, kept)
+	kept = maps.Clone(now.files)
+	for from, to := range map[string]string{"q/p/x": "p/x", "q/p/y": "p/y", "q/old": "of/old"} {
+		kept[to] = kept[from]
+		delete(kept, from)
+	}
+	undo(move, kept)
+	remove("old")
 	// 3. Refused after the bytes: before and in the transaction.
 	request(func(promise) error {
 		in := receive("refused", "seventh")
@@ -371,6 +482,25 @@ func record(t *testing.T) []event {
 		t.Errorf("without any crash, %q was moved aside", got)
 	}
 	return r.events
+}
+
+// adopt takes over what an earlier service left, and leaves nothing.
+func (s *service) adopt(ctx context.Context) error {
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	var left []error
+	a, err := s.store.BeginAdoption(ctx, store.AdoptOptions{
+		Root:    root,
+		Resolve: func(context.Context, string) (store.OwnerID, error) { return crashOwner, nil },
+		Left:    func(name, reason string) { left = append(left, fmt.Errorf("%s is left: %s", name, reason)) },
+	})
+	if err == nil {
+		_, err = a.Run(ctx)
+	}
+	return errors.Join(append(left, err)...)
 }
 
 // entries are the names below a folder that may be absent.

@@ -33,9 +33,19 @@ const (
 
 // inode is a file or, with names, a folder.
 type inode struct {
-	data   []byte
-	synced bool
-	names  folder
+	content
+	durable content // of the bytes, how many
+	names   folder
+}
+
+// content is what a file has.
+type content struct {
+	data []byte
+	mode fs.FileMode
+}
+
+func (n *inode) synced() bool {
+	return len(n.durable.data) == len(n.data) && n.durable.mode == n.mode
 }
 
 // folder has, for each name, what it may lead to after a crash: what was
@@ -67,12 +77,12 @@ type replay struct {
 	last  string                // kind of event
 	root  folder                // blobs/
 	tree  map[string][]blob.Ref // like a folder's history; "" is absence
-	bytes map[blob.Ref][]byte   // of every blob there ever was
+	bytes map[blob.Ref]content  // of every blob there ever was
 	image image
 }
 
 func newReplay() *replay {
-	return &replay{root: folder{}, tree: map[string][]blob.Ref{}, bytes: map[blob.Ref][]byte{}}
+	return &replay{root: folder{}, tree: map[string][]blob.Ref{}, bytes: map[blob.Ref]content{}}
 }
 
 func (r *replay) apply(e event) {
@@ -90,13 +100,34 @@ func (r *replay) apply(e event) {
 	case "rmdir":
 		r.root.set(e.Name, nil)
 	case "create":
-		in.set(path.Base(e.Name), &inode{})
-	case "write":
+		made := content{mode: e.Mode}
+		in.set(path.Base(e.Name), &inode{content: made, durable: made})
+	case "link":
+		there := r.bytes[existing(e.From)]
+		in.set(path.Base(e.Name), &inode{content: there, durable: there})
+		r.bytes[blob.Ref(e.Name)] = there
+		for i, ref := range r.tree[e.From] { // it is the same file now
+			if ref == existing(e.From) {
+				r.tree[e.From][i] = blob.Ref(e.Name)
+			}
+		}
+	case "write", "truncate", "chmod", "sync":
 		n := last(in[path.Base(e.Name)])
-		n.data, n.synced = append(n.data, e.Data...), false
-		r.bytes[blob.Ref(e.Name)] = n.data
-	case "sync":
-		last(in[path.Base(e.Name)]).synced = true
+		if n == nil {
+			return // its name was lost
+		}
+		switch e.Kind {
+		case "write":
+			n.data = append(slices.Clip(n.data), e.Data...)
+		case "truncate":
+			n.data = n.data[:e.Size]
+			n.durable.data = n.durable.data[:min(len(n.durable.data), int(e.Size))]
+		case "chmod":
+			n.mode = e.Mode
+		case "sync":
+			n.durable = n.content
+		}
+		r.bytes[blob.Ref(e.Name)] = n.content
 	case "unlink":
 		if in != nil { // else a mistake has moved it
 			in.set(path.Base(e.Name), nil)
@@ -108,8 +139,8 @@ func (r *replay) apply(e event) {
 			d.names.sync()
 		}
 	case "show", "hide":
-		if r.bytes[e.ref] == nil {
-			r.bytes[e.ref] = e.Data // of a recording that begins in the middle
+		if _, known := r.bytes[e.ref]; !known {
+			r.bytes[e.ref] = content{e.Data, e.Mode} // was there before the recording
 		}
 		if r.tree[e.Name] == nil {
 			r.tree[e.Name] = []blob.Ref{""}
@@ -124,24 +155,27 @@ func (r *replay) apply(e event) {
 	}
 }
 
+// existing stands for the ref of a file that no blob's name leads to yet.
+func existing(name string) blob.Ref { return blob.Ref("existing " + name) }
+
 // state is one thing that a start can find.
 type state struct {
 	image   image
 	folders []string
-	blobs   map[string][]byte
+	blobs   map[string]content
 	tree    map[string]blob.Ref
-	bytes   map[blob.Ref][]byte
+	bytes   map[blob.Ref]content
 }
 
 // latest is the state without any loss.
 func (r *replay) latest() state {
-	s := state{image: r.image, blobs: map[string][]byte{}, tree: map[string]blob.Ref{}, bytes: r.bytes}
+	s := state{image: r.image, blobs: map[string]content{}, tree: map[string]blob.Ref{}, bytes: r.bytes}
 	for epoch, history := range r.root {
 		if d := last(history); d != nil {
 			s.addFolder(epoch)
 			for id, history := range d.names {
 				if n := last(history); n != nil {
-					s.blobs[epoch+"/"+id] = n.data
+					s.blobs[epoch+"/"+id] = n.content
 				}
 			}
 		}
@@ -167,15 +201,21 @@ func (s state) with(change func(*state)) state {
 	return s
 }
 
-// torn are the contents that an unsynced file may have.
-func torn(n *inode, garbage bool) [][]byte {
-	variants := [][]byte{n.data}
-	if n.synced || len(n.data) == 0 {
-		return variants
+// torn are the contents that a file may have of which not all is synced.
+func torn(n *inode, garbage bool) (variants []content) {
+	whole, safe := n.data, n.durable.data
+	bytes := [][]byte{whole}
+	if lost := len(whole) - len(safe); lost > 0 {
+		bytes = append(bytes, safe, whole[:len(safe)+lost/2])
+		if garbage {
+			bytes = append(bytes, append(slices.Clip(safe), make([]byte, lost)...))
+		}
 	}
-	variants = append(variants, nil, n.data[:len(n.data)/2])
-	if garbage {
-		variants = append(variants, make([]byte, len(n.data)))
+	for _, b := range bytes {
+		variants = append(variants, content{b, n.mode})
+		if garbage && n.durable.mode != n.mode {
+			variants = append(variants, content{b, n.durable.mode})
+		}
 	}
 	return variants
 }
@@ -296,8 +336,8 @@ func states(events []event, by loss, yield func(state) bool) {
 		for cut := barrier; cut <= len(events); cut++ {
 			r := newReplay()
 			for i, e := range events {
-				names := e.Kind != "write" && e.Kind != "sync" && e.Kind != "commit"
-				if i < cut || !names && (e.Kind != "write" || r.exists(e.Name)) {
+				names := e.Kind != "write" && e.Kind != "truncate" && e.Kind != "sync" && e.Kind != "commit"
+				if i < cut || !names {
 					r.apply(e)
 				}
 			}
@@ -316,12 +356,6 @@ func states(events []event, by loss, yield func(state) bool) {
 	}
 }
 
-func (r *replay) exists(name string) bool {
-	dir, id := path.Split(name)
-	d := last(r.root[path.Clean(dir)])
-	return d != nil && last(d.names[id]) != nil
-}
-
 type unsynced struct {
 	name  string
 	inode *inode
@@ -331,7 +365,7 @@ func (r *replay) unsynced() (list []unsynced) {
 	for epoch, history := range r.root {
 		if d := last(history); d != nil {
 			for id, history := range d.names {
-				if n := last(history); n != nil && !n.synced {
+				if n := last(history); n != nil && !n.synced() {
 					list = append(list, unsynced{epoch + "/" + id, n})
 				}
 			}
@@ -346,7 +380,7 @@ func (s *state) key() [32]byte {
 	slices.Sort(s.folders)
 	fmt.Fprintf(h, "%x %q", s.image.sum, s.folders)
 	for _, name := range slices.Sorted(maps.Keys(s.blobs)) {
-		fmt.Fprintf(h, "%q %q", name, s.blobs[name])
+		fmt.Fprintf(h, "%q %q %o", name, s.blobs[name].data, s.blobs[name].mode)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.tree)) {
 		fmt.Fprintf(h, "%q %q", name, s.tree[name])
@@ -374,7 +408,7 @@ func (s *state) build(dir string) error {
 		}
 	}
 	for name, content := range s.blobs {
-		if err := os.WriteFile(filepath.Join(blobs, name), content, 0o444); err != nil {
+		if err := content.write(filepath.Join(blobs, name)); err != nil {
 			return err
 		}
 	}
@@ -385,11 +419,15 @@ func (s *state) build(dir string) error {
 		}
 		err := os.Link(filepath.Join(blobs, string(ref)), entry)
 		if errors.Is(err, fs.ErrNotExist) { // the tree has the last name of these bytes
-			err = os.WriteFile(entry, s.bytes[ref], 0o444)
+			err = s.bytes[ref].write(entry)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c content) write(name string) error {
+	return errors.Join(os.WriteFile(name, c.data, c.mode), os.Chmod(name, c.mode))
 }

@@ -62,6 +62,14 @@ func (c *checker) examine(
 	if reopen(); err != nil {
 		return wrong, r.events
 	}
+	if due, err := v.store.AdoptionDue(ctx); err != nil || due { // as the server does
+		if err := v.adopt(ctx); err != nil {
+			complain("adopt: %v", err)
+		}
+	}
+	if _, err := v.store.DigestAdopted(ctx); err != nil {
+		complain("digest: %v", err)
+	}
 	// 2. What was acknowledged is there; what was being done, or not yet.
 	got, err := v.look(ctx, before, after)
 	if err != nil {
@@ -71,8 +79,9 @@ func (c *checker) examine(
 		complain("there is %v, promised was %v, and %v was asked", got.files, before.files, after.files)
 	}
 	for token, content := range before.uploads {
-		if after.uploads[token] == content && got.uploads[token] != content {
-			complain("the upload of %q is lost", content)
+		next, stays := after.uploads[token]
+		if stays && got.uploads[token] != content && got.uploads[token] != next {
+			complain("of the upload of %q there is %q", content, got.uploads[token])
 		}
 	}
 	check("after recovery", false)
@@ -119,10 +128,14 @@ func (v *service) look(ctx context.Context, promises ...promise) (promise, error
 	for _, p := range promises {
 		for token := range p.uploads {
 			u, err := v.store.GetUpload(ctx, crashOwner, token)
-			if err != nil || u.State != store.Ready {
+			if err != nil || u.State == store.Persisted || u.Parts[0].Blob == "" {
 				continue
 			}
-			if got.uploads[token], err = read(v.store.OpenPart(ctx, u.Parts[0], 0, -1)); err != nil {
+			n := int64(-1)
+			if u.State == store.Receiving {
+				n = u.Growth.Offset
+			}
+			if got.uploads[token], err = read(v.store.OpenPart(ctx, u.Parts[0], 0, n)); err != nil {
 				return got, fmt.Errorf("read an upload: %w", err)
 			}
 		}
@@ -215,16 +228,16 @@ func (c *checker) feed(events []event, first, end int,
 ) {
 	seen := map[[32]byte]bool{}
 	var before promise
-	running, more := false, true
+	begun, running, more := false, false, true
 	for n := 1; n <= end && more; n++ {
 		switch e := events[n-1]; e.Kind {
 		case "begin":
-			running = true
+			begun, running = true, true
 		case "done":
 			before, running = e.state, false
 			clear(seen) // the same state has to keep another promise now
 		}
-		if n < first || n < len(events) && events[n].Kind == "done" {
+		if !begun || n < first || n < len(events) && events[n].Kind == "done" {
 			continue // the same states come again and have to keep more
 		}
 		after := before
@@ -249,25 +262,25 @@ func (c *checker) feed(events []event, first, end int,
 // events are a recording that leads to the state, in which all of it is
 // durable, and to the promises that have to be kept.
 func (s *state) events(now time.Time, before promise) (list []event) {
-	add := func(kind, name string, data []byte, ref blob.Ref) {
-		list = append(list, event{Call: disk.Call{Kind: kind, Name: name, Data: data}, ref: ref, now: now})
+	add := func(kind, name string, c content, ref blob.Ref) {
+		list = append(list, event{Call: disk.Call{Kind: kind, Name: name, Data: c.data, Mode: c.mode}, ref: ref, now: now})
 	}
 	for _, epoch := range s.folders {
-		add("mkdir", epoch, nil, "")
+		add("mkdir", epoch, content{}, "")
 	}
-	add("syncDir", ".", nil, "")
+	add("syncDir", ".", content{}, "")
 	for name, content := range s.blobs {
-		add("create", name, nil, "")
+		add("create", name, content, "")
 		add("write", name, content, "")
-		add("sync", name, nil, "")
+		add("sync", name, content, "")
 	}
 	for _, epoch := range s.folders {
-		add("syncDir", epoch, nil, "")
+		add("syncDir", epoch, content{}, "")
 	}
 	for name, ref := range s.tree {
 		add("show", name, s.bytes[ref], ref)
 	}
-	add("syncTree", "", nil, "")
+	add("syncTree", "", content{}, "")
 	return append(list,
 		event{Call: disk.Call{Kind: "commit"}, image: s.image, now: now},
 		event{Call: disk.Call{Kind: "done"}, state: before, now: now},
@@ -320,6 +333,12 @@ func TestCrashStatesFindMistakes(t *testing.T) {
 		}
 	}
 	is := func(kind string) func(e event) bool { return func(e event) bool { return e.Kind == kind } }
+	forgotten := func(e event) bool { return e.Kind == "syncTree" && e.Name == "" }
+	created := map[string]bool{}
+	unwritten := func(e event) bool { // a sync of what was not written here
+		created[e.Name] = created[e.Name] || e.Kind == "create"
+		return e.Kind == "sync" && !created[e.Name]
+	}
 	folder := func(root bool) func(e event) bool {
 		return func(e event) bool { return e.Kind == "syncDir" && (e.Name == ".") == root }
 	}
@@ -332,9 +351,10 @@ func TestCrashStatesFindMistakes(t *testing.T) {
 		"bytes deleted before the record":         {first(is("unlink")), kill},
 		"file not synced, journal":                {without(is("sync")), journal},
 		"file not synced, strict":                 {without(is("sync")), strict},
+		"mode of an adopted file not synced":      {without(unwritten), strict},
 		"epoch's folder not synced":               {without(folder(false)), strict},
 		"name of the epoch's folder not synced":   {without(folder(true)), strict},
-		"marks cleared before the tree is synced": {without(is("syncTree")), journal},
+		"marks cleared before the tree is synced": {without(forgotten), journal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
