@@ -167,6 +167,9 @@ func (t txn) setDigest(d digest, now time.Time) error {
 	o, id, _ := splitOwned(string(kind), holder)
 	switch kind {
 	case heldByFile:
+		if len(id) != len(FileID{}) {
+			return fmt.Errorf("blob %s: its holder is no file", d.ref)
+		}
 		old, err := t.fileByID(o, FileID(id))
 		if err != nil {
 			return err

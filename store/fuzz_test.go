@@ -3,10 +3,16 @@ package store_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"upload-service/store"
+	"upload-service/store/blob"
+	"upload-service/store/blob/disk"
 	"upload-service/store/kv"
 )
 
@@ -51,56 +57,265 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
+// supposed is a store in which one record is another one, for as long as it is
+// set. Nothing that a transaction does then is kept.
+type supposed struct {
+	kv.Store
+
+	mu         sync.Mutex
+	key, value []byte // guarded by mu
+	left       int    // transactions before it refuses; guarded by mu
+}
+
+var errSupposed = errors.New("not kept")
+
+func (s *supposed) set(key, value []byte, left int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key, s.value, s.left = key, value, left
+}
+
+// next is the record for one more transaction.
+func (s *supposed) next() (key, value []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left--; s.key != nil && s.left < 0 {
+		return nil, nil, errSupposed // what repeats until nothing is left would never end
+	}
+	return s.key, s.value, nil
+}
+
+func (s *supposed) Update(ctx context.Context, o string, fn func(kv.Tx) error, opts ...kv.Option) error {
+	key, value, err := s.next()
+	if err != nil {
+		return err
+	}
+	if key == nil {
+		return s.Store.Update(ctx, o, fn, opts...)
+	}
+	var answer error
+	err = s.Store.Update(ctx, o, func(tx kv.Tx) error {
+		if answer = tx.Put(key, value); answer == nil {
+			answer = fn(tx)
+		}
+		return errSupposed
+	})
+	if err == errSupposed {
+		err = answer
+	}
+	return err
+}
+
+func (s *supposed) View(ctx context.Context, fn func(kv.Tx) error) error {
+	key, value, err := s.next()
+	if err != nil {
+		return err
+	}
+	return s.Store.View(ctx, func(tx kv.Tx) error { return fn(supposedTx{tx, key, value}) })
+}
+
+func (s *supposed) Snapshot(ctx context.Context, fn func(kv.Tx) error) error { return s.View(ctx, fn) }
+
+// supposedTx reads another value at a key that is there.
+type supposedTx struct {
+	kv.Tx
+	key, value []byte
+}
+
+func (t supposedTx) Get(key []byte) ([]byte, error) {
+	if bytes.Equal(key, t.key) {
+		return t.value, nil
+	}
+	return t.Tx.Get(key)
+}
+
+func (t supposedTx) Scan(lo, hi []byte, limit int, fn func(k, v []byte) bool) error {
+	return t.Tx.Scan(lo, hi, limit, func(k, v []byte) bool {
+		if bytes.Equal(k, t.key) {
+			v = t.value
+		}
+		return fn(k, v)
+	})
+}
+
+// undeleted keeps every blob.
+type undeleted struct{ *disk.Store }
+
+func (undeleted) Delete(_ context.Context, refs ...blob.Ref) ([]blob.Ref, error) { return refs, nil }
+
 // FuzzRecord: a record that makes no sense is an error for whoever asks for
 // it, and never a panic.
 func FuzzRecord(f *testing.F) {
-	w := newWorld(f)
-	w.mustPut(alice, "a", "x")
-	u := w.mustUpload(alice, "u")
-	var records [][]byte
-	var keys [][]byte
-	w.ok(w.kv.View(f.Context(), func(tx kv.Tx) error {
-		for _, prefix := range []string{"f/", "u/", "o/", "q/", "z/", "g/"} {
-			err := tx.Scan([]byte(prefix), []byte(prefix+"\xff"), 10, func(k, v []byte) bool {
+	// 1. A record of every kind, and of every state of an upload.
+	s := &supposed{}
+	w := newWorld(f, func(o *store.Options) {
+		s.Store = o.KV.(interface{ Unwrap() kv.Store }).Unwrap() // once is enough here
+		o.KV, o.Blobs = s, undeleted{o.Blobs.(*disk.Store)}
+	})
+	ctx := f.Context()
+	w.old("carol/adopted", "old")
+	w.old("carol/"+token+"/waiting", "old, too")
+	w.adopt(nil)
+	kept, moved, gone := w.mustPut(alice, "a", "x"), w.mustPut(alice, "m/moved", "x"), w.mustPut(alice, "gone", "x")
+	w.mustPut(alice, "a", "replaced")
+	move, batch := store.NewBatchID(), store.NewBatchID()
+	_, err := w.store.MoveFiles(ctx, alice, move, []store.FileID{moved.ID}, nil, "to")
+	w.ok(err)
+	w.ok(w.store.DeleteFiles(ctx, alice, batch, []store.FileID{gone.ID}))
+	dropped := w.mustUpload(alice, "dropped")
+	w.ok(w.store.DeleteUpload(ctx, alice, dropped.Token))
+	w.sweep(store.SweepOptions{}) // its report
+	dropped = w.mustUpload(alice, "dropped")
+	w.ok(w.store.DeleteUpload(ctx, alice, dropped.Token)) // garbage
+	ready, became := w.mustUpload(alice, "u", "v"), w.mustUpload(alice, "w")
+	persist := store.Persist{Tokens: []store.Token{became.Token}, Folder: "p", Tags: []string{"t"}}
+	_, _, err = w.store.PersistUploads(ctx, alice, persist)
+	w.ok(err)
+	begun := w.begin(alice, store.Begin{Length: 5, Then: &store.Goal{OnConflict: store.Rename}})
+	growing := w.mustAppend(w.begin(alice, store.Begin{Length: 9, Label: "l"}), "1234", store.Piece{})
+	part := func(content string) store.Token {
+		u := w.begin(alice, store.Begin{Length: int64(len(content)), Partial: true})
+		return w.mustAppend(u, content, store.Piece{Last: store.AtLength}).Token
+	}
+	used, parts := []store.Token{part("one")}, []store.Token{part("two"), part("three")}
+	whole, err := w.store.Concatenate(ctx, alice, used, store.Begin{})
+	w.ok(err)
+	w.sweep(store.SweepOptions{DryRun: true}) // a preview
+
+	var keys, records [][]byte
+	kinds := map[string]bool{}
+	w.ok(w.kv.View(ctx, func(tx kv.Tx) error {
+		return tx.Scan([]byte{0}, []byte{0xff}, 1000, func(k, v []byte) bool {
+			if kind := string(k[:2]); kind == "u/" || !kinds[kind] {
+				kinds[kind] = true
 				keys, records = append(keys, bytes.Clone(k)), append(records, bytes.Clone(v))
-				return true
-			})
-			if err != nil {
-				return err
 			}
-		}
-		return nil
+			return true
+		})
 	}))
+	for kind := range strings.FieldsSeq("m/ o/ l/ q/ u/ n/ f/ i/ c/ z/ y/ b/ g/ e/ x/ h/ w/ r/") {
+		if !kinds[kind] {
+			f.Errorf("there is no record of the kind %s", kind)
+		}
+	}
 	for i, r := range records {
 		f.Add(uint8(i), r)
-		f.Add(uint8(i), bytes.Replace(r, []byte(`"ready"`), []byte(`"receiving"`), 1))
-		f.Add(uint8(i), []byte{1, '{', '}'})
-		f.Add(uint8(i), []byte{2})
-	}
-	f.Fuzz(func(t *testing.T, which uint8, value []byte) {
-		if len(value) > 1<<16 || json.Valid(value) {
-			return // no version byte: never written
-		}
-		key, good := keys[int(which)%len(keys)], records[int(which)%len(keys)]
-		put := func(v []byte) {
-			if err := w.kv.Update(context.Background(), "", func(tx kv.Tx) error { return tx.Put(key, v) }); err != nil {
-				t.Fatal(err)
+		for _, state := range []store.State{store.Receiving, store.Ready, store.Persisted, store.Gone} {
+			from := regexp.MustCompile(`"state":"[a-z]+"`)
+			if to := from.ReplaceAll(r, []byte(`"state":"`+state+`"`)); !bytes.Equal(to, r) {
+				f.Add(uint8(i), to)
+				f.Add(uint8(i), regexp.MustCompile(`"(parts|growth)":.*?[}\]]+,`).ReplaceAll(to, nil))
 			}
 		}
-		put(value)
-		defer put(good)
-		ctx := t.Context()
-		w.store.GetFile(ctx, alice, "a")                                                   //nolint:errcheck // an error is fine, a panic is not
-		w.store.ListFiles(ctx, alice, store.Query{Limit: 10})                              //nolint:errcheck // an error is fine, a panic is not
-		w.store.GetUpload(ctx, alice, u.Token)                                             //nolint:errcheck // an error is fine, a panic is not
-		w.store.ListUploads(ctx, alice, 10, "")                                            //nolint:errcheck // an error is fine, a panic is not
-		w.store.OwnerByID(ctx, alice)                                                      //nolint:errcheck // an error is fine, a panic is not
-		w.store.UsageOf(ctx, alice)                                                        //nolint:errcheck // an error is fine, a panic is not
-		w.store.Sweep(ctx, store.SweepOptions{DryRun: true})                               //nolint:errcheck // an error is fine, a panic is not
-		store.Check(ctx, w.opts, store.CheckOptions{Content: true}, func(bool, string) {}) //nolint:errcheck // an error is fine, a panic is not
-		if turn, err := w.store.TakeTurn(ctx, alice, u.Token, nil); err == nil {
-			turn.Append(ctx, bytes.NewReader(nil), store.Piece{Length: -1, Last: store.AtLength}) //nolint:errcheck // an error is fine, a panic is not
-			turn.Release()
+		f.Add(uint8(i), []byte{1, '{', '}'})
+		f.Add(uint8(i), []byte{2})
+		f.Add(uint8(i), []byte("f"))
+	}
+
+	// 2. Whatever it is instead, no method panics.
+	f.Fuzz(func(t *testing.T, which uint8, value []byte) {
+		if len(value) > 1<<16 {
+			return
 		}
+		s.set(keys[int(which)%len(keys)], value, 10000)
+		defer s.set(nil, nil, 0)
+		ctx := t.Context()
+		asked := func(what string, err error) {
+			if errors.Is(err, kv.ErrPanic) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		for _, path := range []store.Path{"a", "to/moved", "p/a"} {
+			file, err := w.store.GetFile(ctx, alice, path)
+			asked("get", err)
+			if err == nil {
+				asked("by id", w.store.DeleteFileByID(ctx, alice, file.ID, store.Condition{Match: []string{file.ETag()}}))
+			}
+		}
+		for _, q := range []store.Query{{}, {Delimiter: true}, {Sort: store.Newest, Tags: []string{"t"}}} {
+			q.Limit = 10
+			_, err := w.store.ListFiles(ctx, alice, q)
+			asked("list", err)
+		}
+		_, err := w.store.RestoreFile(ctx, alice, kept.ID)
+		asked("restore", err)
+		name := "changed"
+		_, err = w.store.ChangeFile(ctx, alice, kept.ID, store.Change{Metadata: map[string]*string{"k": &name}}, store.Condition{})
+		asked("change", err)
+		for _, b := range []store.BatchID{move, batch} {
+			_, _, err = w.store.RestoreBatch(ctx, alice, b)
+			asked("restore a batch", err)
+		}
+		asked("delete files", w.store.DeleteFiles(ctx, alice, batch, []store.FileID{kept.ID, moved.ID}))
+		_, err = w.store.MoveFiles(ctx, alice, move, []store.FileID{kept.ID}, []string{"to"}, "p")
+		asked("move", err)
+
+		all := slices.Concat(parts, used, []store.Token{
+			ready.Token, became.Token, begun.Token, growing.Token, whole.Token, dropped.Token,
+		})
+		if keys[int(which)%len(keys)][0] != 'u' {
+			all = all[:1] // nothing else decides about an upload, and bytes take their time
+		}
+		for _, token := range all {
+			_, err := w.store.Touch(ctx, alice, token)
+			asked("touch", err)
+			asked("drop", w.store.DeleteUpload(ctx, alice, token))
+			_, _, err = w.store.PersistUploads(ctx, alice, store.Persist{Tokens: []store.Token{token}})
+			asked("persist", err)
+			turn, err := w.store.TakeTurn(ctx, alice, token, nil)
+			asked("turn", err)
+			if err == nil {
+				p := store.Piece{Length: -1, Size: -1, Last: store.LastPiece}
+				if g := turn.Upload().Growth; g != nil {
+					p.Offset = g.Offset
+				}
+				asked("append", turn.Append(ctx, strings.NewReader("y"), p))
+				turn.Release()
+			}
+		}
+		_, _, err = w.store.PersistUploads(ctx, alice, persist)
+		asked("persist again", err)
+		for _, tokens := range [][]store.Token{used, parts}[:min(len(all), 2)] {
+			_, err = w.store.Concatenate(ctx, alice, tokens, store.Begin{})
+			asked("concatenate", err)
+		}
+		uploads, _, err := w.store.ListUploads(ctx, alice, 10, "")
+		asked("uploads", err)
+		for _, u := range uploads {
+			if len(u.Parts) == 0 || u.State == store.Receiving && u.Growth == nil {
+				t.Errorf("an upload without what its state promises: %+v", u)
+			}
+		}
+
+		_, err = w.store.OwnerBySlug(ctx, "alice")
+		asked("owner", err)
+		_, err = w.store.EnsureOwner(ctx, alice, "alice")
+		asked("ensure owner", err)
+		_, _, err = w.store.ListOwners(ctx, 10, "")
+		asked("owners", err)
+		_, err = w.store.Stats(ctx)
+		asked("stats", err)
+		_, err = w.store.AdoptionDue(ctx)
+		asked("adoption", err)
+		_, err = w.store.ListSweeps(ctx)
+		asked("sweeps", err)
+		w.clock.advance(2 * ttl)
+		defer w.clock.advance(-2 * ttl)
+		for _, dry := range []bool{true, false} {
+			r, err := w.store.Sweep(ctx, store.SweepOptions{DryRun: dry})
+			asked("sweep", err)
+			if strings.Contains(strings.Join(r.Errors, "\n"), kv.ErrPanic.Error()) {
+				t.Errorf("sweep: %q", r.Errors)
+			}
+		}
+		opts := w.opts
+		opts.Tree = nil // it is not what is asked
+		_, err = store.Check(ctx, opts, store.CheckOptions{Content: true}, func(bool, string) {})
+		asked("check", err)
+		_, err = w.store.DigestAdopted(ctx)
+		asked("digest", err)
+		s.set(keys[int(which)%len(keys)], value, 20)
+		_, err = w.store.Claim(ctx, "carol", bob)
+		asked("claim", err)
 	})
 }

@@ -100,10 +100,27 @@ func (t txn) discard(r blob.Ref, g garbage) error {
 // upload returns the upload or errNoUpload.
 func (t txn) upload(o OwnerID, token Token) (u Upload, err error) {
 	found, err := t.read(uploadKey(o, token), &u)
-	if err == nil && !found {
+	switch {
+	case err != nil:
+	case !found:
 		err = errNoUpload
+	case u.Owner != o || u.Token != token || !u.consistent():
+		err = fmt.Errorf("upload %s of %s: its record contradicts itself", token, o)
 	}
 	return u, err
+}
+
+// consistent reports whether an upload has what its state promises, so that
+// nobody who read one has to ask: contents until it ends, and exactly one while
+// it comes, or came, in pieces.
+func (u *Upload) consistent() bool {
+	switch u.State {
+	case Receiving:
+		return u.Growth != nil && len(u.Parts) == 1
+	case Ready:
+		return len(u.Parts) == 1 || u.Growth == nil && len(u.Parts) > 1
+	}
+	return true
 }
 
 // putUpload writes a new upload with its index entries.

@@ -22,6 +22,9 @@ func Twice(s kv.Store) kv.Store { return twice{s} }
 
 type twice struct{ kv.Store }
 
+// Unwrap returns the store that was wrapped.
+func (s twice) Unwrap() kv.Store { return s.Store }
+
 func (s twice) View(ctx context.Context, fn func(kv.Tx) error) error {
 	return runTwice(fn, func(fn func(kv.Tx) error) error { return s.Store.View(ctx, fn) })
 }
