@@ -52,7 +52,7 @@ var errInjected = errors.New("injected")
 var faultKinds = map[string][]string{
 	"update": {"full", "broken", "cancelled", "doubt, kept", "doubt, lost", "slow"},
 	"view":   {"broken", "cancelled", "slow"},
-	"create": {"full", "broken", "left behind", "slow"},
+	"create": {"full", "broken", "cancelled", "left behind", "slow"},
 	"delete": {"broken", "half"},
 	"tree":   {"broken"},
 }
@@ -123,7 +123,7 @@ func (b faultyBlobs) Create(ctx context.Context, ref blob.Ref, r io.Reader) (int
 	switch kind {
 	case "slow":
 		slow()
-	case "full", "broken":
+	case "full", "broken", "cancelled":
 		r = io.MultiReader(io.LimitReader(r, 3), errReader{injected(kind)})
 	}
 	n, err := b.Store.Create(ctx, ref, r)

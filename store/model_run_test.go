@@ -38,6 +38,7 @@ type pool struct {
 	ids      []store.FileID
 	etags    []string
 	requests []store.Persist
+	batches  []store.BatchID
 }
 
 func newModelWorld(t *testing.T) *modelWorld {
@@ -60,7 +61,7 @@ var (
 	modelNames   = []store.Path{"x", "y", "a", "c.txt"}
 	modelFolders = []string{"", "", "a", "d/e"}
 	modelOps     = strings.Fields("put put put get get list usage delete delete restore restore " +
-		"change change upload upload persist persist persist touch drop look")
+		"deletes undo change change upload upload persist persist persist touch drop look")
 )
 
 func pick[T any](rng *rand.Rand, list []T) (v T) {
@@ -104,7 +105,13 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 		if pages {
 			r.query.Limit = 1 + rng.IntN(3)
 		}
+	case "deletes":
+		r.batch = store.NewBatchID()
+		r.ids = []store.FileID{r.id, recent(rng, p.ids)}[:1+rng.IntN(2)]
+	case "undo":
+		r.batch = recent(rng, p.batches)
 	case "change":
+		r.change.ClearMetadata = rng.IntN(4) == 0
 		if rng.IntN(2) == 0 {
 			r.change.Path = &r.path
 		}
@@ -141,6 +148,7 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 	}
 	if (r.op == "put" || r.op == "delete" || r.op == "change") && rng.IntN(4) == 0 {
 		r.match = recent(rng, p.etags)
+		r.cond = pick(rng, []string{"", "", "absent", "exists", "differ"})
 	}
 	return r
 }
@@ -154,6 +162,9 @@ func (p *pool) learn(r request, a answer) {
 	if r.op == "persist" && a.code == "" && !a.failed {
 		p.requests = append(p.requests, r.persist)
 	}
+	if r.op == "deletes" {
+		p.batches = append(p.batches, r.batch)
+	}
 	for _, f := range a.files {
 		if r.op != "list" {
 			p.ids, p.etags = append(p.ids, f.ID), append(p.etags, f.ETag())
@@ -165,7 +176,14 @@ func (p *pool) learn(r request, a answer) {
 func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 	ctx := context.WithValue(m.t.Context(), requested{}, true)
 	cond := store.Condition{}
-	if r.match != "" {
+	switch {
+	case r.cond == "absent":
+		cond.Absent = true
+	case r.cond == "exists":
+		cond.Exists = true
+	case r.cond == "differ":
+		cond.Differ = []string{r.match}
+	case r.match != "":
 		cond.Match = []string{r.match}
 	}
 	err := func() (err error) {
@@ -190,6 +208,16 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 			a.usage.Uploads, a.usage.UploadBytes, a.usage.Ended = 0, 0, 0 // depend on the sweep; the check counts them
 		case "delete":
 			err = m.store.DeleteFile(ctx, o, r.path, cond)
+		case "deletes":
+			err = m.store.DeleteFiles(ctx, o, r.batch, r.ids)
+		case "undo":
+			var taken []store.Path
+			a.files, taken, err = m.store.RestoreBatch(ctx, o, r.batch)
+			for _, p := range taken {
+				a.folders = append(a.folders, string(p))
+			}
+			slices.Sort(a.folders)
+			slices.SortFunc(a.files, func(x, y store.File) int { return strings.Compare(string(x.Path), string(y.Path)) })
 		case "restore":
 			f, err = m.store.RestoreFile(ctx, o, r.id)
 			a.files = []store.File{f}
@@ -370,7 +398,7 @@ func modelAlone(t *testing.T, seed uint64, steps int) {
 }
 
 func describe(r request, a answer) string {
-	s := fmt.Sprintf("%s %s %s %s %s", r.op, r.names, r.path, r.id, r.match)
+	s := fmt.Sprintf("%s %s %s %s %s %s %s %s", r.op, r.names, r.path, r.id, r.cond, r.match, r.ids, r.batch)
 	if r.op == "persist" {
 		s = fmt.Sprintf("persist %+v", r.persist)
 	}

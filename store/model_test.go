@@ -37,6 +37,7 @@ type buried struct {
 	path  store.Path
 	file  content
 	until time.Time
+	batch store.BatchID
 }
 
 // waiting is a temporary upload, or what is remembered of it.
@@ -63,7 +64,10 @@ type request struct {
 	path     store.Path
 	id       store.FileID
 	token    store.Token
-	match    string // If-Match
+	match    string // an ETag: If-Match, or with differ If-None-Match
+	cond     string // absent, exists, differ, or "" for match alone
+	ids      []store.FileID
+	batch    store.BatchID
 	persist  store.Persist
 	change   store.Change
 	query    store.Query
@@ -197,7 +201,7 @@ func (a *account) apply(r request, token store.Token) expected {
 	case "put":
 		var e expected
 		for i, name := range r.names {
-			if r.match != "" && a.etag(name) != r.match {
+			if !a.holds(name, r) {
 				return refuse(a.shapeOr(name, store.CodePrecondition))
 			}
 			f, code := a.place(name, newContent(r.contents[i], r.now), store.Replace, r.now)
@@ -226,11 +230,22 @@ func (a *account) apply(r request, token store.Token) expected {
 		if _, ok := a.files[r.path]; !ok {
 			return refuse(store.CodeNotFound)
 		}
-		if r.match != "" && a.etag(r.path) != r.match {
+		if !a.holds(r.path, r) {
 			return refuse(store.CodePrecondition)
 		}
-		a.bury(r.path, r.now)
+		a.bury(r.path, r.now, store.BatchID{})
 		return expected{}
+	case "deletes":
+		for _, id := range r.ids {
+			p, ok := a.byID(id)
+			if !ok {
+				return refuse(store.CodeNotFound)
+			}
+			a.bury(p, r.now, r.batch)
+		}
+		return expected{}
+	case "undo":
+		return a.takeBack(r)
 	case "restore":
 		return a.restore(r.id, r.now)
 	case "change":
@@ -293,6 +308,20 @@ func (a *account) etag(p store.Path) string {
 	return fmt.Sprintf(`"%s-%d"`, a.ids[f.number], f.version)
 }
 
+// holds reports whether the request's condition on what is at p does.
+func (a *account) holds(p store.Path, r request) bool {
+	_, there := a.files[p]
+	switch r.cond {
+	case "absent":
+		return !there
+	case "exists":
+		return there
+	case "differ":
+		return !there || a.etag(p) != r.match
+	}
+	return r.match == "" || a.etag(p) == r.match
+}
+
 // misshapen: p is a folder, or lies below a file.
 func (a *account) misshapen(p store.Path) bool {
 	for other := range a.files {
@@ -311,8 +340,8 @@ func (a *account) shapeOr(p store.Path, code store.Code) store.Code {
 	return code
 }
 
-func (a *account) bury(p store.Path, now time.Time) {
-	a.trash = append(a.trash, buried{p, a.files[p], now.Add(undo)})
+func (a *account) bury(p store.Path, now time.Time, batch store.BatchID) {
+	a.trash = append(a.trash, buried{p, a.files[p], now.Add(undo), batch})
 	delete(a.files, p)
 }
 
@@ -338,7 +367,7 @@ func (a *account) place(
 	case taken && conflict == store.Fail:
 		return found{}, store.CodeConflict
 	case taken:
-		a.bury(p, now)
+		a.bury(p, now, store.BatchID{})
 		c.number, c.version, c.created = old.number, old.version+1, old.created
 	default:
 		a.numbers++
@@ -374,7 +403,7 @@ func (a *account) restore(id store.FileID, now time.Time) expected {
 	f.version++
 	if p, ok := a.byID(id); ok {
 		f.version = a.files[p].version + 1
-		a.bury(p, now)
+		a.bury(p, now, store.BatchID{})
 	}
 	if _, taken := a.files[b.path]; taken || a.misshapen(b.path) {
 		return refuse(store.CodeConflict)
@@ -383,18 +412,47 @@ func (a *account) restore(id store.FileID, now time.Time) expected {
 	return expected{found: []found{{b.path, f}}}
 }
 
+// takeBack undoes a delete of several, file by file.
+func (a *account) takeBack(r request) expected {
+	var e expected
+	var stay []buried
+	for _, b := range a.trash {
+		if r.batch == (store.BatchID{}) || b.batch != r.batch || !r.now.Before(b.until) {
+			stay = append(stay, b)
+			continue
+		}
+		if _, taken := a.files[b.path]; taken || a.misshapen(b.path) {
+			e.folders = append(e.folders, string(b.path))
+			stay = append(stay, b)
+			continue
+		}
+		b.file.version++
+		a.files[b.path] = b.file
+		e.found = append(e.found, found{b.path, b.file})
+	}
+	if len(e.found)+len(e.folders) == 0 {
+		return refuse(store.CodeNotFound)
+	}
+	a.trash = stay
+	slices.Sort(e.folders)
+	slices.SortFunc(e.found, func(x, y found) int { return strings.Compare(string(x.path), string(y.path)) })
+	return e
+}
+
 func (a *account) alter(r request) expected {
 	p, ok := a.byID(r.id)
 	if !ok {
 		return refuse(store.CodeNotFound)
 	}
-	if r.match != "" && a.etag(p) != r.match {
+	if !a.holds(p, r) {
 		return refuse(store.CodePrecondition)
 	}
 	f := a.files[p]
 	delete(a.files, p)
 	f.version++
-	f.meta = maps.Clone(f.meta)
+	if f.meta = maps.Clone(f.meta); r.change.ClearMetadata {
+		f.meta = nil
+	}
 	for k, v := range r.change.Metadata {
 		if v == nil {
 			delete(f.meta, k)
