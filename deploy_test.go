@@ -108,6 +108,23 @@ func TestImageUser(t *testing.T) {
 	}
 }
 
+// TestPictures bounds what the pictures of the README weigh.
+func TestPictures(t *testing.T) {
+	t.Parallel()
+	pictures, err := filepath.Glob("docs/img/*.png")
+	if err != nil || len(pictures) != 2 {
+		t.Fatalf("docs/img has %q, %v; want one picture of each scheme", pictures, err)
+	}
+	for _, name := range pictures {
+		if size := len(read(t, name)); size > 150_000 {
+			t.Errorf("%s has %d bytes, more than 150,000", name, size)
+		}
+		if !strings.Contains(read(t, "README.md"), name) {
+			t.Errorf("the README does not show %s", name)
+		}
+	}
+}
+
 // TestUnit lets systemd read its unit and judge how much it may do.
 func TestUnit(t *testing.T) {
 	t.Parallel()

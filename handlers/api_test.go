@@ -173,6 +173,8 @@ func TestDownloadIsHarmless(t *testing.T) {
 		"real.png":  {png, "image/png", true},
 		"lie.txt":   {png, "text/html", true}, // shown as what it is
 		"notes.txt": {"hello", "text/plain", true},
+		"x.pdf":     {"%PDF-1.4\n", "text/html", true},
+		"x.js":      {"alert(1)", "text/javascript", true},
 	} {
 		w.want(201, "alice", "PUT", "/files/me/"+name, strings.NewReader(c.content), "Content-Type", c.declared)
 		for _, query := range []string{"", "?inline=1"} {
@@ -181,13 +183,21 @@ func TestDownloadIsHarmless(t *testing.T) {
 			if inline != (c.inline && query != "") {
 				t.Errorf("%s%s: Content-Disposition %s", name, query, a.header.Get("Content-Disposition"))
 			}
-			if a.header.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(a.header.Get("Content-Security-Policy"), "sandbox") ||
+			policy := "sandbox; default-src 'none'"
+			if inline && name == "x.pdf" {
+				policy = "default-src 'none'"
+			}
+			if a.header.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(a.header.Get("Content-Security-Policy"), policy) ||
 				a.header.Get("Cache-Control") != "private, no-store" || a.header.Get("Set-Cookie") != "" {
 				t.Errorf("%s%s: headers %v", name, query, a.header)
 			}
 			if inline && strings.Contains(a.header.Get("Content-Type"), "html") {
 				t.Errorf("%s%s: inline as %s", name, query, a.header.Get("Content-Type"))
 			}
+			for _, use := range []string{"script", "style", "worker", "sharedworker", "serviceworker", "xslt"} {
+				w.want(403, "alice", "GET", "/files/me/"+name+query, nil, "Sec-Fetch-Dest", use)
+			}
+			w.want(200, "alice", "GET", "/files/me/"+name+query, nil, "Sec-Fetch-Dest", "image")
 		}
 	}
 	w.want(201, "alice", "PUT", `/files/me/%22%3B%20x%25%C3%A4.txt`, strings.NewReader("x"))

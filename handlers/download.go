@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,16 +36,27 @@ type content struct {
 var inlineTypes = map[string]bool{
 	"text/plain": true, "application/pdf": true,
 	"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true, "image/avif": true, "image/bmp": true,
-	"audio/mpeg": true, "audio/wav": true, "audio/ogg": true, "audio/flac": true, "audio/aac": true, "audio/mp4": true,
-	"video/mp4": true, "video/webm": true, "video/ogg": true, "video/quicktime": true,
+	"audio/mpeg": true, "audio/wav": true, "audio/ogg": true, "audio/flac": true, "audio/aac": true, "audio/mp4": true, "audio/x-m4a": true,
+	"video/mp4": true, "video/webm": true, "video/ogg": true, "video/quicktime": true, "video/x-m4v": true,
 }
 
 // contentPolicy keeps user content from doing anything in our origin, should
 // a browser show it after all.
 const contentPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; media-src 'self'"
 
+// programs are what a page may load to run it, by the Sec-Fetch-Dest of its
+// browser. No content is one, for no page.
+var programs = []string{"script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt"}
+
+// pdfPolicy is for a PDF that is shown: no viewer runs it in our origin, and in
+// a sandbox some show an empty window.
+const pdfPolicy = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // serve answers a GET or HEAD for a content: conditions, one range, or all.
 func serve(c *fiber.Ctx, d content) error {
+	if slices.Contains(programs, c.Get("Sec-Fetch-Dest")) {
+		return store.Errorf(store.CodeForbidden, "What was uploaded is not for running in a page; host scripts and style sheets elsewhere.")
+	}
 	modified := d.modified.UTC().Truncate(time.Second)
 	c.Set(fiber.HeaderETag, d.etag)
 	c.Set(fiber.HeaderLastModified, modified.Format(timeFormat))
@@ -66,6 +78,9 @@ func serve(c *fiber.Ctx, d content) error {
 	kind, disposition := d.kind, "attachment"
 	if base, _, _ := mime.ParseMediaType(d.sniffed); c.QueryBool("inline") && inlineTypes[base] {
 		kind, disposition = d.sniffed, "inline"
+		if base == "application/pdf" {
+			c.Set(fiber.HeaderContentSecurityPolicy, pdfPolicy)
+		}
 	}
 	c.Set(fiber.HeaderContentType, kind)
 	c.Set(fiber.HeaderContentDisposition, contentDisposition(disposition, d.name))

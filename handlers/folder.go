@@ -145,6 +145,8 @@ func preview(f store.File) string {
 	kind, _, err := mime.ParseMediaType(f.Sniffed)
 	top, _, _ := strings.Cut(kind, "/")
 	switch {
+	case strings.HasSuffix(kind, "json"): // with application/geo+json and the like
+		return "text"
 	case err != nil, !inlineTypes[kind] && top != "text":
 		return ""
 	case kind == "application/pdf":

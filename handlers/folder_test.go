@@ -65,7 +65,7 @@ func TestFilesPage(t *testing.T) {
 	} {
 		id := between(w.want(200, "alice", "GET", "/api/v1/files?prefix="+url.QueryEscape(name), nil).body, `"id":"`, `"`)
 		body := page("?open=" + id)
-		if !strings.Contains(between(body, `id="details"`, "</aside>"), want) {
+		if !strings.Contains(between(body, `id="details"`, "</section>"), want) {
 			t.Errorf("details of %s: %s", name, between(body, `class="shot"`, "</div>"))
 		}
 		if strings.Contains(body, "<script>") || strings.Contains(body, "onload=") || strings.Contains(body, "<img src=x") {

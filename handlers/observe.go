@@ -3,7 +3,6 @@ package handlers
 import (
 	"bytes"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -83,26 +82,28 @@ func (s *Server) secure(c *fiber.Ctx) error {
 	c.Set(fiber.HeaderXContentTypeOptions, "nosniff")
 	c.Set(fiber.HeaderReferrerPolicy, "same-origin")
 	c.Set(fiber.HeaderXFrameOptions, "DENY")
-	c.Set(fiber.HeaderContentSecurityPolicy, s.policy)
+	c.Set(fiber.HeaderContentSecurityPolicy, nothingPolicy)
 	if err := s.checkHost(c); err != nil {
 		return err
 	}
 	return c.Next()
 }
 
-// pagePolicy allows our own scripts and style sheet, or those of
-// UPLOAD_STATIC_URL, pictures and sound also of UPLOAD_CONTENT_URL, and
-// nothing inline.
-func pagePolicy(staticURL, contentURL string) string {
-	assets, media := "'self'", "'self'"
-	if u, err := url.Parse(staticURL); err == nil && u.Host != "" {
-		assets += " " + u.Scheme + "://" + u.Host
+// nothingPolicy is for what is not a page: should a browser show it, it is only
+// text.
+const nothingPolicy = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+// pagePolicy allows the script and the style sheet that carry the nonce of this
+// page, what that script loads, pictures and sound also of UPLOAD_CONTENT_URL,
+// and nothing inline. Our own origin is not enough to be a script: uploads are
+// there too.
+func (s *Server) pagePolicy(nonce string) string {
+	media := "'self'"
+	if s.cfg.ContentURL != "" {
+		media += " " + s.cfg.ContentURL
 	}
-	if contentURL != "" {
-		media += " " + contentURL
-	}
-	return "default-src 'none'; script-src " + assets + "; style-src " + assets +
-		"; img-src " + media + " blob: data:; media-src " + media + "; connect-src 'self'; form-action 'self'; " +
+	return "default-src 'none'; script-src 'nonce-" + nonce + "' 'strict-dynamic'; style-src 'nonce-" + nonce +
+		"'; img-src " + media + " blob: data:; media-src " + media + "; connect-src 'self'; form-action 'self'; " +
 		"base-uri 'none'; frame-ancestors 'none'"
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -59,10 +60,12 @@ func isFragment(c *fiber.Ctx) bool {
 	return c.Get("HX-Request") == "true" && c.Get("HX-Boosted") == "" && c.Get("HX-History-Restore-Request") == ""
 }
 
-// shell is what surrounds the content of a page.
+// shell is what surrounds the content of a page, with the policy for it.
 func (s *Server) shell(c *fiber.Ctx, title, nav string) views.Shell {
+	nonce := rand.Text()
+	c.Set(fiber.HeaderContentSecurityPolicy, s.pagePolicy(nonce))
 	shell := views.Shell{
-		Title: title, Nav: nav, Theme: theme(c.Cookies(themeCookie)), Note: s.takeNote(c),
+		Title: title, Nav: nav, Theme: theme(c.Cookies(themeCookie)), Note: s.takeNote(c), Nonce: nonce,
 		Assets: s.cfg.Assets, StaticURL: s.cfg.StaticURL,
 	}
 	if p := principal(c); p.Owner.ID != "" {

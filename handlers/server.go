@@ -54,7 +54,6 @@ type Server struct {
 	metrics *metrics
 	limiter *limiter
 	ready   func() bool
-	policy  string // Content-Security-Policy of pages
 	secret  []byte // of this process; signs notes and tickets
 
 	contentHost string // of UPLOAD_CONTENT_URL, "" without
@@ -67,7 +66,6 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	if s.cfg.StaticURL == "" {
 		s.cfg.StaticURL = "/static"
 	}
-	s.policy = pagePolicy(s.cfg.StaticURL, s.cfg.ContentURL)
 	_, s.contentHost, _ = strings.Cut(s.cfg.ContentURL, "://")
 	s.metrics = newMetrics(reg)
 	s.limiter = newLimiter(cfg.RateLimit)

@@ -16,6 +16,7 @@ type Shell struct {
 	Viewer *Viewer
 	Note   *Note
 
+	Nonce     string // what the policy of this page lets its script and style sheet be known by
 	Assets    *static.Assets
 	StaticURL string // in front of the names of assets, without a trailing slash
 }

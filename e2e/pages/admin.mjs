@@ -1,6 +1,6 @@
 // Keys, sessions, and the pages of the operator. Uploads of this server are
 // due after a second.
-import { run, assert, axe, narrow, looks, api, job } from './lib.mjs'
+import { run, assert, axe, narrow, looks, shot, api, job } from './lib.mjs'
 
 const said = (page, text) => page.waitForSelector(`#toasts .toast:has-text("${text}")`)
 
@@ -15,6 +15,7 @@ await run({
     assert.match(secret, /^ups_/)
     assert.equal(await page.evaluate(() => document.activeElement.id), 'h-made')
     await axe(page, 'a new key')
+    await shot(page, 'keys-new')
     const me = await fetch(job.base + '/api/v1/me', { headers: { authorization: `Bearer ${secret}` } })
     assert.deepEqual((await me.json()).scopes, ['delete', 'read', 'write'])
     await page.reload()
@@ -83,6 +84,7 @@ await run({
   async 'they look right, and everybody can use them'(open) {
     await looks(open, 'keys', (page) => page.goto(job.base + '/keys'))
     await looks(open, 'admin', (page) => page.goto(job.base + '/admin'))
+    await looks(open, 'owner', (page) => page.goto(job.base + '/admin/owners/local'))
   },
 
   async 'signed out everywhere is signed out here'(open) {

@@ -28,5 +28,7 @@ await run({
   async 'they look right, and everybody can use them'(open) {
     await looks(open, 'docs', (page) => page.goto(job.base + '/docs'))
     await looks(open, 'errors', (page) => page.goto(job.base + '/docs/errors'))
+    const mistaken = (options) => open({ ...options, allow: [/404/] })
+    await looks(mistaken, 'not-found', (page) => page.goto(job.base + '/nothing'))
   },
 })

@@ -1,5 +1,5 @@
 // The list of files.
-import { run, assert, axe, narrow, looks, shot, api, job } from './lib.mjs'
+import { run, assert, axe, narrow, looks, shot, tabTo, focusOn, api, job } from './lib.mjs'
 
 const put = (path, text = 'content', headers = {}) =>
   api('PUT', '/files/me/' + path.split('/').map(encodeURIComponent).join('/'), text, headers)
@@ -25,6 +25,9 @@ await run({
     await page.waitForFunction(() => document.querySelectorAll('#rows .name').length === 1)
     assert.deepEqual(await names(page), ['deep/b.txt'])
     assert.match(page.url(), /q=b\.t/)
+    await page.click('[title="deep/b.txt"]')
+    await page.waitForSelector('#details [title="b.txt"]')
+    assert.equal(await page.getAttribute('#details', 'role'), null)
     await page.fill('input[name=q]', 'nothing like it')
     await page.waitForSelector('text=Nothing found for')
     await axe(page, 'nothing found')
@@ -45,8 +48,11 @@ await run({
 
   async 'names and contents are never markup'(open) {
     const name = '<img src=x onerror=alert(1)>'
+    const script = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>'
+    await put(`evil/${name}/${name}.txt`)
     await put(`evil/${name}.html`, '<script>alert(1)</script>')
-    await put(`evil/${name}.svg`, '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script></svg>')
+    await put(`evil/${name}.svg`, script)
+    await put('evil/x.js', 'alert(1)')
     const { page, context } = await open()
     page.on('dialog', () => { throw new Error('a script of the content ran') })
     await page.goto(job.base + '/files/local/evil/')
@@ -55,13 +61,149 @@ await run({
       await page.click(`#rows a:has([title$=".${kind}"])`)
       await page.waitForSelector(`#details .name[title$=".${kind}"]`)
     }
+    await page.fill('#tag', name)
+    await page.click('.change .btn:has-text("Save")')
+    await said(page, 'Saved.')
+    await page.waitForSelector(`#rows .chip:text-is("${name}")`)
+    await page.click(`tr:has([title="${name}"]) button[data-confirm]`)
+    await page.waitForSelector(`dialog[open] h2:has-text("${name}")`)
+    await page.click('dialog .btn-d')
+    await said(page, 'Deleted 1 file.')
+    await page.goto(`${job.base}/files/local/evil/?q=${encodeURIComponent(name + '!')}`)
+    await page.waitForSelector(`#list p:has-text("${name}!")`)
+    assert.equal(await page.locator('img').count(), 0)
     await shot(page, 'files-evil')
     // Opened directly it is a download, and inline it is refused to run.
-    for (const suffix of ['', '?inline=1']) {
-      const at = `/files/local/evil/${encodeURIComponent(name)}.html${suffix}`
-      const res = await context.request.get(job.base + at)
-      assert.match(res.headers()['content-disposition'], /^attachment/)
-      assert.match(res.headers()['content-security-policy'], /^sandbox/)
+    for (const kind of ['html', 'svg']) {
+      for (const suffix of ['', '?inline=1']) {
+        const at = `${job.base}/files/local/evil/${encodeURIComponent(name)}.${kind}${suffix}`
+        const res = await context.request.get(at)
+        assert.match(res.headers()['content-disposition'], /^attachment/)
+        assert.match(res.headers()['content-security-policy'], /^sandbox/)
+        const download = page.waitForEvent('download')
+        await page.goto(at).catch((error) => assert.match(error.message, /Download is starting|ERR_ABORTED/))
+        assert.equal((await download).suggestedFilename().endsWith(`.${kind}`), true)
+      }
+    }
+  },
+
+  async 'what was uploaded is no script of a page'(open) {
+    await put('evil/x.js', 'window.ran = true')
+    await put('evil/x.css', 'body { display: none }')
+    const { page } = await open({ allow: [/policy: (script|style)-src-elem .*evil|Content Security Policy|403|Refused to execute/] })
+    // 1. The policy does not let it, should markup ever get into a page.
+    await page.route('**/docs', async (route) => {
+      const response = await route.fetch()
+      const body = (await response.text()).replace('</main>',
+        '<script src="/files/me/evil/x.js"></script><link rel="stylesheet" href="/files/me/evil/x.css"></main>')
+      await route.fulfill({ response, body })
+    })
+    const violations = page.waitForEvent('console', (message) => /Content Security Policy/.test(message.text()))
+    await page.goto(job.base + '/docs')
+    await violations
+    const harmless = async () => {
+      assert.equal(await page.evaluate(() => window.ran), undefined)
+      assert.equal(await page.evaluate(() => getComputedStyle(document.body).display), 'block')
+    }
+    await harmless()
+    // 2. The server does not send it, should a script of ours ask for it.
+    const failed = await page.evaluate(() => new Promise((done) => {
+      const script = Object.assign(document.createElement('script'), { onload: () => done(false), onerror: () => done(true) })
+      script.src = '/files/me/evil/x.js'
+      document.head.append(script)
+    }))
+    assert.equal(failed, true)
+    await harmless()
+  },
+
+  async 'text, data, sound, film and PDF are shown'(open) {
+    const { page, context } = await open()
+    await page.goto(job.base + '/docs')
+    const film = await page.evaluate(async () => {
+      const canvas = document.createElement('canvas')
+      const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: 'video/webm' })
+      const parts = []
+      recorder.ondataavailable = ({ data }) => parts.push(data)
+      const stopped = new Promise((done) => { recorder.onstop = done })
+      recorder.start()
+      for (let i = 0; i < 20; i++) {
+        canvas.getContext('2d').fillRect(i, i, 9, 9)
+        await new Promise((drawn) => requestAnimationFrame(drawn))
+      }
+      recorder.stop()
+      await stopped
+      return [...new Uint8Array(await new Blob(parts).arrayBuffer())]
+    })
+    const sound = Buffer.alloc(44 + 8000)
+    sound.write('RIFF', 0)
+    sound.writeUInt32LE(36 + 8000, 4)
+    sound.write('WAVEfmt ', 8)
+    sound.writeUInt32LE(16, 16)
+    sound.writeUInt16LE(1, 20)
+    sound.writeUInt16LE(1, 22)
+    sound.writeUInt32LE(8000, 24)
+    sound.writeUInt32LE(8000, 28)
+    sound.writeUInt16LE(1, 32)
+    sound.writeUInt16LE(8, 34)
+    sound.write('data', 36)
+    sound.writeUInt32LE(8000, 40)
+    const show = async (name, content) => {
+      const { id } = await (await put(`shown/${name}`, content)).json()
+      await page.goto(`${job.base}/files/local/shown/?open=${id}`)
+    }
+    await show('data.json', '{"answer": [42, "<b>"]}')
+    assert.equal(await page.textContent('#details pre'), '{"answer": [42, "<b>"]}')
+    await show('sound.wav', sound)
+    await page.waitForFunction(() => document.querySelector('#details audio').duration === 1)
+    await show('film.webm', Buffer.from(film))
+    await page.waitForFunction(() => document.querySelector('#details video').videoWidth > 0)
+    await axe(page, 'a film')
+    await show('paper.pdf', '%PDF-1.4\n')
+    const link = page.locator('#details .shot a')
+    assert.equal(await link.getAttribute('target'), '_blank')
+    const res = await context.request.get(job.base + await link.getAttribute('href'))
+    assert.deepEqual([res.headers()['content-type'], res.headers()['content-disposition'].split(';')[0]], ['application/pdf', 'inline'])
+    assert.doesNotMatch(res.headers()['content-security-policy'], /sandbox|script-src/)
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
+    await page.click('#details [data-copy="#link"]')
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), `${job.base}/files/local/shown/paper.pdf`)
+  },
+
+  async 'on a narrow page the details are a dialog'(open) {
+    await put('sheet/a.txt')
+    await put('sheet/b.txt')
+    const { page } = await open({ width: 360 })
+    await page.goto(job.base + '/files/local/sheet/')
+    await tabTo(page, 'tr:has([title="b.txt"]) a.row')
+    await page.keyboard.press('Enter')
+    await focusOn(page, '#details h2')
+    assert.equal(await page.getAttribute('#details', 'role'), 'dialog')
+    for (let i = 0; i < 30; i++) {
+      await page.keyboard.press('Tab')
+      assert.ok(await page.evaluate(() => document.activeElement === document.body || document.activeElement.closest('#details')),
+        'the focus is behind the details')
+    }
+    await axe(page, 'details on a narrow page')
+    await shot(page, 'files-details-360')
+    await page.keyboard.press('Escape')
+    await focusOn(page, 'tr:has([title="b.txt"]) a.row')
+    assert.equal(await page.locator('[inert]').count(), 0)
+    await tabTo(page, 'tr:has([title="b.txt"]) a.row')
+  },
+
+  async 'Enter in the field for a folder moves'(open) {
+    await put('enter/a.txt')
+    await put('enter/b.txt')
+    for (const javaScript of [true, false]) {
+      const { page } = await open({ javaScript })
+      await page.goto(job.base + '/files/local/enter/')
+      await page.check('tr:has([title="b.txt"]) input', { force: true })
+      await page.fill('.selbar input[name=to]', 'entered')
+      await page.press('.selbar input[name=to]', 'Enter')
+      await page.waitForSelector('.toast:has-text("Moved 1 file")')
+      assert.deepEqual(await paths('enter'), ['enter/a.txt', 'entered/b.txt'])
+      await page.click('.toast button:has-text("Undo")')
+      await page.waitForSelector('[title="b.txt"]')
     }
   },
 
@@ -79,7 +221,10 @@ await run({
     await page.click('tr:has([title="1.txt"]) .ckw')
     await page.click('tr:has([title="3.txt"]) .ckw', { modifiers: ['Shift'] })
     assert.match(await page.textContent('.selbar'), /3 selected\s+21.bytes/)
-    await axe(page, 'a selection')
+    await page.click('.me')
+    await page.waitForSelector('#account a')
+    await axe(page, 'a selection, a note and the menu of the account')
+    await page.keyboard.press('Escape')
     await page.click('.selbar button[formaction="/actions/delete"]')
     await said(page, 'Deleted 3 files.')
     assert.deepEqual(await paths('del/'), ['del/4.txt'])
@@ -186,15 +331,15 @@ await run({
     await page.keyboard.press('/')
     assert.equal(await page.evaluate(() => document.activeElement.name), 'q')
     await page.keyboard.press('Tab')
-    await page.focus('#rows a.row')
+    await tabTo(page, '#rows a.row')
     await page.keyboard.press('ArrowDown')
     await page.keyboard.press('i')
     await page.waitForSelector('#details [title="b.txt"]')
     // What scrolls or plays keeps its keys, and so does the browser.
-    await page.focus('#details pre')
+    await tabTo(page, '#details pre')
     await page.keyboard.press('ArrowDown')
     assert.equal(await page.evaluate(() => document.activeElement.tagName), 'PRE')
-    await page.focus('tr:has([title="b.txt"]) a.row')
+    await tabTo(page, 'tr:has([title="b.txt"]) a.row')
     for (const [key, modifier] of [['d', 'metaKey'], ['d', 'altKey'], ['Backspace', 'metaKey'], ['Delete', 'ctrlKey']]) {
       const free = await page.evaluate(([key, modifier]) => document.activeElement.dispatchEvent(
         new KeyboardEvent('keydown', { key, [modifier]: true, bubbles: true, cancelable: true })), [key, modifier])
@@ -202,13 +347,14 @@ await run({
     }
     await page.keyboard.press('Escape')
     await page.waitForSelector('#details', { state: 'hidden' })
-    await page.focus('tr:has([title="a.txt"]) a.row')
+    await focusOn(page, 'tr:has([title="b.txt"]) a.row')
+    await page.keyboard.press('ArrowUp')
     await page.keyboard.press('Delete')
     await said(page, 'Deleted 1 file.')
     assert.equal(await page.evaluate(() => document.activeElement.closest('tr')?.querySelector('.name').title), 'b.txt')
     await page.keyboard.press('Control+z')
     await said(page, '1 file is back.')
-    await page.focus('tr:has([title="a.txt"]) a.row')
+    await tabTo(page, 'tr:has([title="a.txt"]) a.row')
     await page.keyboard.press('Shift+ArrowDown')
     await page.keyboard.press('Space')
     await page.keyboard.press('Control+a')
@@ -218,6 +364,23 @@ await run({
     await page.keyboard.press('g')
     await page.keyboard.press('u')
     await page.waitForSelector('#drop')
+  },
+
+  async 'single keys can be switched off'(open) {
+    await put('off/a.txt')
+    const { page } = await open()
+    await page.goto(job.base + '/files/local/off/')
+    await page.keyboard.press('?')
+    await page.keyboard.press('Tab')
+    await tabTo(page, 'dialog .ck')
+    await page.keyboard.press('Space')
+    await page.keyboard.press('Escape')
+    await tabTo(page, '#rows a.row')
+    for (const key of ['i', 'g', 'u', '/', 'ArrowUp']) await page.keyboard.press(key)
+    await focusOn(page, '#rows a.row')
+    assert.doesNotMatch(page.url(), /open=/)
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#details [title="a.txt"]')
   },
 
   async 'everything works without scripts'(open) {

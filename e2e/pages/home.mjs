@@ -1,5 +1,5 @@
 // The page with the drop zone and the form.
-import { run, assert, axe, narrow, looks, api, job } from './lib.mjs'
+import { run, assert, axe, narrow, looks, shot, api, job } from './lib.mjs'
 
 const upload = async (name, text = 'content') =>
   (await (await api('POST', `/api/v1/uploads?filename=${encodeURIComponent(name)}`, text)).json()).token
@@ -38,6 +38,7 @@ await run({
     assert.match(await page.textContent('#submit .note'), /1 name is already taken in taken.*three\.txt/s)
     assert.equal(await page.inputValue('#description'), 'kept words')
     await axe(page, 'a taken name')
+    await shot(page, 'home-taken')
     await page.click('button:has-text("Keep both") >> nth=0')
     await page.waitForSelector('#toasts .toast')
     const { files } = await (await api('GET', '/api/v1/files?prefix=taken/')).json()

@@ -70,16 +70,54 @@ async function open(browser, opened, {
   return window
 }
 
-// axe asks for what the accessibility rules find on a page; nothing is fine.
-export async function axe(page, label = page.url()) {
+// axe asks for what the accessibility rules find on a page, in both schemes or
+// in the one that is named; nothing is fine.
+export async function axe(page, label = page.url(), schemes = ['light', 'dark']) {
   await page.evaluate(axeSource)
-  const found = await page.evaluate(async () => {
-    const { violations } = await window.axe.run(document, {
-      runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'],
+  for (const colorScheme of schemes) {
+    if (schemes.length > 1) {
+      await page.emulateMedia({ colorScheme })
+      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))
+    }
+    const found = await page.evaluate(async () => {
+      const { violations } = await window.axe.run(document, {
+        runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'],
+      })
+      return violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`)
     })
-    return violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.target.join(' ')).join(', ')}`)
-  })
-  assert.deepEqual(found, [], `accessibility of ${label}`)
+    assert.deepEqual(found, [], `accessibility of ${label}, ${colorScheme}`)
+  }
+  if (schemes.length > 1) await page.emulateMedia({ colorScheme: null })
+}
+
+// tabTo presses Tab, as somebody without a mouse does, until the focus is on
+// what is meant.
+export async function tabTo(page, selector) {
+  for (let i = 0; i < 120; i++) {
+    await page.keyboard.press('Tab')
+    if (await page.evaluate((selector) => document.activeElement.matches(selector), selector)) return
+  }
+  assert.fail(`no Tab leads to ${selector} on ${page.url()}`)
+}
+
+// focusOn waits for the focus to come to what is meant.
+export const focusOn = (page, selector) =>
+  page.waitForFunction((selector) => document.activeElement.matches(selector), selector)
+
+// fingers asks that what is touched is large enough: 44 px high for buttons and
+// fields, 24 px for the rest; only links in a text may be smaller.
+async function fingers(page) {
+  const small = await page.evaluate(() => [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+    .filter((e) => e.type !== 'hidden' && e.checkVisibility({ visibilityProperty: true }) && !e.closest('.sr, .skip, [inert]') &&
+      getComputedStyle(e).display !== 'inline')
+    .map((e) => {
+      const target = e.matches('[type=checkbox], [type=radio]') ? e.closest('label') : e
+      const { width, height } = target.getBoundingClientRect()
+      return { e, width, height, least: e.matches('.btn, .ib, .in, select') ? 44 : 24 }
+    })
+    .filter(({ width, height, least }) => height < least - 0.5 || width < 24)
+    .map(({ e, width, height }) => `${e.tagName}.${e.className} “${e.textContent.trim()}” of ${e.parentElement.className} is ${width} x ${height}`))
+  assert.deepEqual(small, [], `${page.url()} has targets that are too small`)
 }
 
 // narrow asks that nothing has to be scrolled sideways at any width.
@@ -99,6 +137,7 @@ export async function narrow(page) {
         .map((e) => `${e.tagName}#${e.id}.${e.className.baseVal ?? e.className} ends at ${e.getBoundingClientRect().right}`)
     })
     assert.deepEqual(wide, [], `${page.url()} has to be scrolled sideways at ${width}`)
+    if (width === 360) await fingers(page)
   }
 }
 
@@ -115,7 +154,7 @@ export async function looks(open, name, go) {
     for (const width of [360, 800, 1400]) {
       const { page } = await open({ scheme, width })
       await go(page)
-      await axe(page, `${name} ${scheme} ${width}`)
+      await axe(page, `${name} ${width}`, [scheme])
       await shot(page, `${name}-${width}-${scheme}`)
       await page.context().close()
     }

@@ -90,6 +90,10 @@ await run({
     await end()
     await signInAs('root')
     await page.waitForSelector('.me:has-text("root")')
+    await page.goto(github + '/files/alice/')
+    await page.waitForSelector('h1:has-text("alice")')
+    await axe(page, 'the files of somebody else')
+    await shot(page, 'files-of-another')
   },
 
   async 'a one-time code signs in once'(open) {
@@ -102,6 +106,7 @@ await run({
     await narrow(page)
     await page.goto(fresh)
     await axe(page, 'a one-time link')
+    await shot(page, 'signin-link')
     await page.click('text=Sign in on this browser')
     await page.waitForSelector('#drop')
     assert.equal((await page.goto(fresh)).status(), 401)

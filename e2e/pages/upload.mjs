@@ -145,6 +145,7 @@ await run({
     await context.clearCookies({ name: 'upload_session' })
     await page.waitForSelector('dialog[open]')
     await axe(page, 'a session that ended')
+    await shot(page, 'home-session-ended')
     assert.equal(await state(page, 'session.bin'), 'blocked')
     await context.addCookies([{ name: 'upload_session', value: job.session, url: job.base, httpOnly: true, sameSite: 'Lax' }])
     await page.evaluate(() => new BroadcastChannel('session').postMessage(document.body.dataset.owner))

@@ -2,6 +2,7 @@
 import { script as text, fill } from './text.js'
 import { bytes } from './format.js'
 import { live } from './page.js'
+import { off } from './off.js'
 
 const $ = (selector, root = document) => root.querySelector(selector)
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)]
@@ -105,6 +106,7 @@ document.addEventListener('htmx:beforeSwap', (event) => {
   $('#usage').replaceWith($('#usage', page))
   if (gone.has(new URLSearchParams(location.search).get('open'))) {
     $('#details').hidden = true
+    cover()
     history.replaceState(history.state, '', location.pathname)
   }
   $('#main').prepend(...$$('[data-toast]', page))
@@ -113,26 +115,44 @@ document.addEventListener('htmx:beforeSwap', (event) => {
   $('a.row', next)?.focus()
 })
 
+// Where there is no room beside the list the details lie over the page, as a
+// dialog: what is behind them is out of reach until they are closed.
+const narrow = matchMedia('(max-width: 1179px)')
+function cover() {
+  const details = $('#details')
+  const over = narrow.matches && details != null && !details.hidden
+  for (const behind of $$('.skip, .top, #main > :not(.split), .split > :not(#details), #tray')) behind.inert = over
+  if (details) Object.assign(details, over ? { role: 'dialog', ariaModal: 'true' } : { role: null, ariaModal: null })
+}
+narrow.addEventListener('change', cover)
+
+let opened // the file whose details were shown last
 function settled() {
   count(false)
-  const details = $('#details')
+  cover()
   for (const row of rows()) row.removeAttribute('aria-current')
   const open = new URLSearchParams(location.search).get('open')
-  if (open) $(`#rows tr[data-id="${CSS.escape(open)}"]`)?.setAttribute('aria-current', 'true')
-  return details
+  if (!open) return
+  opened = open
+  row(open)?.setAttribute('aria-current', 'true')
 }
+const row = (id) => $(`#rows tr[data-id="${CSS.escape(id)}"]`)
+
 document.addEventListener('htmx:afterSettle', (event) => {
   settled()
-  if (event.target.id === 'details' && !event.target.hidden) $('h2', event.target).focus()
+  if (event.target.id === 'details') {
+    if (event.target.hidden) (row(opened) ? $('a.row', row(opened)) : $('#main')).focus()
+    else $('h2', event.target).focus()
+  }
   if (event.target.id === 'list') {
-    const { files } = { files: rows().length }
-    live(fill(files === 1 ? text.live_found_one : text.live_found, files))
+    const found = $('#more') ? text.live_found_more : rows().length === 1 ? text.live_found_one : text.live_found
+    live(fill(found, rows().length))
   }
 })
 settled()
 
 const typing = (target) => target.closest?.('input:not([type=checkbox]), textarea, select, [contenteditable]')
-const row = () => document.activeElement?.closest?.('#rows tr')
+const focused = () => document.activeElement?.closest?.('#rows tr')
 function move(to, select) {
   const list = rows()
   const next = list[Math.max(0, Math.min(list.length - 1, to))]
@@ -146,14 +166,16 @@ function move(to, select) {
 }
 
 document.addEventListener('keydown', (event) => {
-  if (!$('#list') || typing(event.target) || $('#dialog').open) return
+  const leaves = event.key === 'Escape' && event.target.closest('#details[role=dialog]')
+  if (!$('#list') || typing(event.target) && !leaves || $('#dialog').open) return
   // The browser and the system have keys of their own, and so has what plays or
   // scrolls in the details.
   const command = event.ctrlKey || event.metaKey
   if (command && event.key !== 'a' || event.altKey && event.key !== 'ArrowUp') return
   if (event.target.closest('#details, [popover]') && event.key !== 'Escape') return
-  const here = row()
+  const here = focused()
   const at = here ? rows().indexOf(here) : -1
+  if (off() && event.key.length === 1 && /[a-z]/.test(event.key) && !command) return
   const act = {
     ArrowDown: () => move(at + 1, event.shiftKey),
     ArrowUp: () => (event.altKey ? $('.crumbs li:nth-last-child(2) a')?.click() : move(at - 1, event.shiftKey)),
@@ -165,7 +187,7 @@ document.addEventListener('keydown', (event) => {
     d: () => here && $('.dlb', here)?.click(),
     i: () => here && $('a.row', here)?.click(),
     F2: () => here?.dataset.id && rename(here),
-    Escape: () => (chosen().length ? $('[data-clear]').click() : $('[data-close-details]')?.click()),
+    Escape: () => (chosen().length && !leaves ? $('[data-clear]').click() : $('[data-close-details]')?.click()),
     a: () => { for (const box of boxes()) box.checked = true; count() },
   }[event.key]
   if (!act || event.key === ' ' && !(here && event.target.matches('a')) || event.key === 'a' && !command) return

@@ -1,9 +1,9 @@
 // Keys that work on every page. They are off while somebody types, and can be
 // switched off for good.
 import { script as text } from './text.js'
+import { off } from './off.js'
 
 const $ = (selector) => document.querySelector(selector)
-const off = () => localStorage.getItem('keys') === 'off'
 
 const list = [
   ['?', text.key_help], ['u', text.key_choose], ['/', text.key_search], ['g u', text.key_upload], ['g f', text.key_files],

@@ -1,6 +1,7 @@
 // How an upload looks: one row each, a summary above them, or the tray.
 import { script as text, fill } from './text.js'
 import { bytes, duration, split, kind } from './format.js'
+import { off } from './off.js'
 
 const icon = (name, small = '') =>
   `<svg class="i ${small}" aria-hidden="true"><use href="#i-${name}"/></svg>`
@@ -66,7 +67,7 @@ export function row(item, act) {
     if (button) act[button.dataset.act](item)
   })
   li.addEventListener('keydown', (event) => {
-    if (event.key !== 'p' || event.ctrlKey || event.metaKey || event.altKey) return
+    if (off() || event.key !== 'p' || event.ctrlKey || event.metaKey || event.altKey) return
     if (item.state === 'uploading') act.pause(item)
     else if (item.state === 'paused') act.resume(item)
   })
