@@ -2,12 +2,17 @@ package handlers_test
 
 import (
 	"archive/zip"
+	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"upload-service/store"
 )
@@ -248,4 +253,98 @@ func TestZip(t *testing.T) {
 	w.want(404, "alice", "GET", "/zip/me/none/", nil)
 	w.want(404, "alice", "GET", "/zip/me/?id="+strings.Repeat("0", 32), nil)
 	w.want(400, "alice", "GET", "/zip/me/?folder=../x", nil)
+}
+
+// blobOf is where the one content of a size lies.
+func (w *world) blobOf(size int64) string {
+	w.t.Helper()
+	blobs, err := filepath.Glob(filepath.Join(w.dir, store.InternalDir, "blobs", "*", "*"))
+	w.ok(err)
+	for _, at := range blobs {
+		if info, err := os.Stat(at); err == nil && info.Size() == size {
+			return at
+		}
+	}
+	w.t.Fatalf("no blob of %d bytes among %d", size, len(blobs))
+	return ""
+}
+
+// TestZipOfWhatGoes takes contents away from an archive that is being made: one
+// that is gone is named in it, and one that ends too early leaves it without
+// its end.
+func TestZipOfWhatGoes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for name, size := range map[string]int{"a.txt": 1 << 20, "b.txt": 1002, "c.txt": 1003, "MISSING.txt": 10} {
+		w.want(201, "alice", "PUT", "/files/me/d/"+name, strings.NewReader(strings.Repeat("x", size)))
+	}
+	w.ok(os.Remove(w.blobOf(1002)))
+	a := w.want(200, "alice", "GET", "/zip/me/d/", nil)
+	r, err := zip.NewReader(strings.NewReader(a.body), int64(len(a.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, f := range r.File {
+		names = append(names, f.Name)
+	}
+	if want := []string{"MISSING.txt", "a.txt", "c.txt", "_MISSING.txt"}; !slices.Equal(names, want) {
+		t.Fatalf("the archive has %q, want %q", names, want)
+	}
+	last, err := r.File[3].Open()
+	w.ok(err)
+	if b, err := io.ReadAll(last); err != nil || string(b) != "b.txt\n" {
+		t.Errorf("missing is %q, %v", b, err)
+	}
+
+	at := w.blobOf(1003)
+	w.ok(os.Chmod(at, 0o600))
+	w.ok(os.Truncate(at, 500))
+	req, err := http.NewRequest("GET", w.url+"/zip/me/d/", nil)
+	w.ok(err)
+	req.Header.Set("Authorization", "Bearer "+w.keys["alice"])
+	res, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err == nil {
+		t.Error("an archive that failed looks complete to the client")
+	}
+	if _, err := zip.NewReader(bytes.NewReader(b), int64(len(b))); err == nil {
+		t.Error("an archive that failed has an end")
+	}
+}
+
+// TestLongLists bounds what a list costs by what a short one costs: ten times
+// the rows take at most thirty times as long, and a page of a long folder is
+// as fast as one of a short folder.
+func TestLongLists(t *testing.T) {
+	w := newWorld(t, setup{})
+	for i := range 1100 {
+		name := fmt.Sprintf("long/%d", i)
+		if i >= 1000 {
+			name = fmt.Sprintf("short/%d", i)
+		}
+		w.want(201, "alice", "PUT", "/files/me/"+name, strings.NewReader("x"))
+	}
+	// What is fastest of many, taken in turn, says least about the machine.
+	best := map[string]time.Duration{"short/?limit=1000": time.Hour, "long/?limit=1000": time.Hour, "long/?limit=100": time.Hour}
+	for range 15 {
+		for at, least := range best {
+			began := time.Now()
+			w.want(200, "alice", "GET", "/files/alice/"+at, nil, "Accept", "text/html")
+			best[at] = min(least, time.Since(began))
+		}
+	}
+	short, long, page := best["short/?limit=1000"], best["long/?limit=1000"], best["long/?limit=100"]
+	t.Logf("100 rows in %v, 1,000 in %v, 100 of 1,000 in %v", short, long, page)
+	const slack = 50 * time.Millisecond // of a busy machine
+	if long > 30*short+slack {
+		t.Errorf("1,000 rows take %v, 100 take %v", long, short)
+	}
+	if page > 3*short+slack {
+		t.Errorf("a page of a long folder takes %v, of a short one %v", page, short)
+	}
 }

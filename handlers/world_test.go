@@ -33,6 +33,7 @@ type world struct {
 	t     testing.TB
 	app   *fiber.App
 	url   string
+	dir   string // what it stores in
 	store *store.Store
 	auth  *auth.Service
 	log   *lockedBuffer
@@ -72,6 +73,7 @@ func newWorld(t testing.TB, s setup) *world {
 	w := &world{t: t, log: &lockedBuffer{}, keys: map[string]string{}}
 	log := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	dir := t.TempDir()
+	w.dir = dir
 	inner := filepath.Join(dir, store.InternalDir)
 	blobs, err := disk.Open(filepath.Join(inner, "blobs"))
 	w.ok(err)

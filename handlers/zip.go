@@ -125,8 +125,12 @@ type archive struct {
 func (a archive) write(ctx context.Context, w io.Writer) error {
 	z := zip.NewWriter(w)
 	var missing []string
+	list := "MISSING.txt"
 	add := func(f store.File) error {
 		name := strings.TrimPrefix(string(f.Path), below(a.folder))
+		if name == list {
+			list = "_" + list
+		}
 		err := a.add(ctx, z, name, f)
 		if store.CodeOf(err) == store.CodeNotFound {
 			missing = append(missing, name)
@@ -161,7 +165,7 @@ func (a archive) write(ctx context.Context, w io.Writer) error {
 		}
 	}
 	if len(missing) > 0 {
-		e, err := z.Create("MISSING.txt")
+		e, err := z.Create(list)
 		if err != nil {
 			return err
 		}
