@@ -362,7 +362,7 @@ func (c *checker) upload(ctx context.Context, k, v []byte) error {
 	id := u.Token.bytes()
 	c.must(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil, what+" in the index of times")
 	c.must(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil, what+" in the index of expiry")
-	c.usage[u.Owner] = c.usage[u.Owner].plus(Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size(), Ended: u.ended()})
+	c.usage[u.Owner] = c.usage[u.Owner].plus(u.usage())
 	if u.State == Receiving {
 		return c.growing(ctx, u, what)
 	}

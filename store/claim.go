@@ -215,7 +215,7 @@ func (s *Store) claimUpload(t txn, _, v []byte, from, to OwnerID, _ [2][]byte) (
 		return nil, all(err, Errorf(CodeConflict,
 			"Both have an upload %s; delete one, or wait until it has expired.", u.Token))
 	}
-	err = all(t.forgetUpload(u), t.addUsage(from, Usage{Uploads: -int64(len(u.Parts)), UploadBytes: -u.size()}))
+	err = t.forgetUpload(u)
 	u.Owner = to
 	for i := range u.Files {
 		u.Files[i].Owner = to

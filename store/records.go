@@ -153,10 +153,7 @@ func (t txn) changeUpload(old, u Upload) error {
 			return err
 		}
 	}
-	delta := Usage{
-		Uploads: int64(len(u.Parts) - len(old.Parts)), UploadBytes: u.size() - old.size(), Ended: u.ended() - old.ended(),
-	}
-	if delta != (Usage{}) {
+	if delta := u.usage().minus(old.usage()); delta != (Usage{}) {
 		if err := t.addUsage(u.Owner, delta); err != nil {
 			return err
 		}
@@ -164,10 +161,10 @@ func (t txn) changeUpload(old, u Upload) error {
 	return t.write(uploadKey(u.Owner, u.Token), u)
 }
 
-// forgetUpload removes a tombstone.
+// forgetUpload removes the record of an upload, and what it counts for.
 func (t txn) forgetUpload(u Upload) error {
-	if u.State == Gone {
-		if err := t.addUsage(u.Owner, Usage{Ended: -1}); err != nil {
+	if counted := u.usage(); counted != (Usage{}) {
+		if err := t.addUsage(u.Owner, Usage{}.minus(counted)); err != nil {
 			return err
 		}
 	}
@@ -181,7 +178,7 @@ func (t txn) forgetUpload(u Upload) error {
 // tombstone is what stays of an upload: its contents are no longer its own,
 // and stop counting.
 func (u Upload) tombstone(state State, until time.Time) Upload {
-	u.State, u.ExpiresAt, u.Parts = state, until, nil
+	u.State, u.ExpiresAt, u.Parts, u.Batch, u.BackUntil = state, until, nil, BatchID{}, time.Time{}
 	return u
 }
 

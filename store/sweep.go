@@ -38,6 +38,7 @@ type SweepItem struct {
 	Kind   string  `json:"kind"`
 	ID     string  `json:"id"`
 	Owner  OwnerID `json:"owner"`
+	Name   string  `json:"name"` // of the file, "" if it is not known
 	Bytes  int64   `json:"bytes"`
 	Reason string  `json:"reason"`
 }
@@ -127,9 +128,9 @@ func (w *sweep) included(o OwnerID, since time.Time) bool {
 	return (w.opts.Owner == "" || w.opts.Owner == o) && w.now.Sub(since) >= w.opts.OlderThan
 }
 
-func (w *sweep) item(kind, id string, o OwnerID, bytes int64, reason string) {
+func (w *sweep) item(i SweepItem) {
 	if len(w.report.Items) < maxItems {
-		w.report.Items = append(w.report.Items, SweepItem{kind, id, o, bytes, reason})
+		w.report.Items = append(w.report.Items, i)
 	}
 }
 
@@ -254,14 +255,21 @@ func (w *sweep) expireUpload(t txn, d due) error {
 	}
 	w.report.Uploads++
 	blobs, bytes := u.stored()
-	w.item("upload", string(u.Token), u.Owner, bytes,
-		"not made permanent by "+u.ExpiresAt.UTC().Format(time.RFC3339))
+	reason, said := reasonExpired, "not made permanent by "
+	if u.State == Discarded {
+		reason, said = reasonDeleted, "discarded and not taken back by "
+	}
+	item := SweepItem{"upload", string(u.Token), u.Owner, "", bytes, said + u.ExpiresAt.UTC().Format(time.RFC3339)}
+	if len(u.Parts) > 0 {
+		item.Name = string(u.Parts[0].Name)
+	}
+	w.item(item)
 	if w.opts.DryRun {
 		w.report.Blobs += blobs
 		w.report.Bytes += bytes
 		return nil
 	}
-	return t.dropUpload(u, w.now, w.s.ttl, reasonExpired, w.id)
+	return t.dropUpload(u, w.now, w.s.ttl, reason, w.id)
 }
 
 func (w *sweep) expireTrash(t txn, d due) error {
@@ -276,8 +284,8 @@ func (w *sweep) expireTrash(t txn, d due) error {
 	if z.Until.After(w.cutoff) || !w.included(d.owner, z.At) {
 		return nil
 	}
-	w.item("file", z.File.ID.String(), d.owner, z.File.Size,
-		"deleted or replaced "+z.At.UTC().Format(time.RFC3339)+" and not restored")
+	w.item(SweepItem{"file", z.File.ID.String(), d.owner, string(z.File.Path), z.File.Size,
+		"deleted or replaced " + z.At.UTC().Format(time.RFC3339) + " and not restored"})
 	if w.opts.DryRun {
 		w.report.Blobs++
 		w.report.Bytes += z.File.Size
@@ -350,7 +358,7 @@ func (w *sweep) collect(ctx context.Context) error {
 func (w *sweep) collectPage(ctx context.Context, page []waste) error {
 	for _, g := range page {
 		if g.Sweep != w.id {
-			w.item("blob", string(g.ref), g.Owner, g.Size, g.Reason)
+			w.item(SweepItem{"blob", string(g.ref), g.Owner, string(g.Path), g.Size, g.Reason})
 		}
 	}
 	if w.opts.DryRun {

@@ -96,6 +96,10 @@ const (
 	Ready     State = "ready"
 	Persisted State = "persisted"
 	Gone      State = "gone"
+
+	// Discarded is gone for everybody, but can still come back, and has its
+	// bytes until it expires.
+	Discarded State = "discarded"
 )
 
 // Upload is bytes waiting to be made permanent: always temporary, always with
@@ -110,6 +114,11 @@ type Upload struct {
 	Parts     []Part    `json:"parts,omitempty"`
 	Growth    *Growth   `json:"growth,omitempty"` // of an upload that comes in pieces, also when it is complete
 	Reason    string    `json:"reason,omitempty"` // why it is gone
+
+	// Of a discarded upload: what it came along with, and when it would have
+	// expired.
+	Batch     BatchID   `json:"batch,omitzero"`
+	BackUntil time.Time `json:"back,omitzero"`
 
 	// Of a persisted upload: the request, and what it became, as answered.
 	// Metadata and tags are the same for all files and stand here once.
@@ -157,12 +166,15 @@ func (u *Upload) size() (n int64) {
 	return n
 }
 
-// ended is what counts as Usage.Ended.
-func (u *Upload) ended() int64 {
-	if u.State == Gone {
-		return 1
+// usage is what the upload counts for: nothing once its owner is rid of it.
+func (u *Upload) usage() Usage {
+	switch u.State {
+	case Discarded:
+		return Usage{}
+	case Gone:
+		return Usage{Ended: 1}
 	}
-	return 0
+	return Usage{Uploads: int64(len(u.Parts)), UploadBytes: u.size()}
 }
 
 // stored is what the upload has on disk.
@@ -216,6 +228,10 @@ func (u Usage) plus(d Usage) Usage {
 		u.Files + d.Files, u.FileBytes + d.FileBytes, u.Uploads + d.Uploads, u.UploadBytes + d.UploadBytes,
 		u.Ended + d.Ended,
 	}
+}
+
+func (u Usage) minus(d Usage) Usage {
+	return u.plus(Usage{-d.Files, -d.FileBytes, -d.Uploads, -d.UploadBytes, -d.Ended})
 }
 
 // trashed is a deleted or replaced content that can still be restored.

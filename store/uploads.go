@@ -56,7 +56,7 @@ func (s *Store) checkQuota(t txn, o OwnerID) error {
 // live refuses uploads that are over: gone, or expired and not swept yet.
 func (u *Upload) live(now time.Time) error {
 	switch {
-	case u.State == Gone:
+	case u.State == Gone, u.State == Discarded:
 		return Errorf(CodeGone, "This upload is gone: it %s. Upload the file again.", u.Reason)
 	case u.State != Persisted && !now.Before(u.ExpiresAt):
 		return Errorf(CodeGone, "This upload is gone: it %s. Upload the file again.", reasonExpired)
@@ -141,11 +141,13 @@ func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error 
 			return err
 		}
 		if u.State == Persisted {
-			return Errorf(CodeConflict, "This upload was made permanent; delete its files instead.")
+			return errPermanent
 		}
 		return t.dropUpload(u, now, s.ttl, reasonDeleted, "")
 	})
 }
+
+var errPermanent = Errorf(CodeConflict, "This upload was made permanent; delete its files instead.")
 
 // dropUpload makes an upload a tombstone and its blobs garbage.
 func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, sweep string) error {
