@@ -64,6 +64,7 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/admin/owners/alice/keys/<key>/revoke", "", admin, 303, 403, 303},
 		{"POST", "/admin/owners/bob/sessions/end", "", admin, 303, 403, 303},
 		{"GET", "/content/x/name", "", none, 404, 404, 404},
+		{"POST", "/admin/owners/bob/sessions/00112233445566778899aabbccddeeff/end", "", admin, 404, 403, 404},
 		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 303, 303, 303},
 		{"POST", "/login", "code=x", none, 401, 401, 401},

@@ -81,11 +81,12 @@ func (s *Server) createKey(c *fiber.Ctx) error {
 		return err
 	}
 	if req.ExpiresIn != "" {
-		life, err := time.ParseDuration(req.ExpiresIn)
-		if err != nil || life <= 0 {
-			return store.FieldErrorf("expires_in", "Write the life of the key as a duration, for example 720h.")
+		if spec.ExpiresIn, err = parseDuration("expires_in", req.ExpiresIn); err != nil {
+			return err
 		}
-		spec.ExpiresIn = life
+		if spec.ExpiresIn == 0 {
+			return store.FieldErrorf("expires_in", "A key that expires at once is of no use; name a longer life, for example 30d.")
+		}
 	}
 	key, secret, err := s.auth.NewKey(c.UserContext(), principal(c), spec)
 	if err != nil {

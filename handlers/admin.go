@@ -24,9 +24,9 @@ func (s *Server) cleanup(c *fiber.Ctx) error {
 		return store.FieldErrorf("preview", "A preview is carried out as it is; send nothing else with it.")
 	}
 	if req.OlderThan != "" {
-		age, err := time.ParseDuration(req.OlderThan)
-		if err != nil || age < 0 {
-			return store.FieldErrorf("older_than", "Write the age as a duration, for example 90m or 24h.")
+		age, err := parseDuration("older_than", req.OlderThan)
+		if err != nil {
+			return err
 		}
 		opts.OlderThan = age
 	}
@@ -68,6 +68,7 @@ type sweptJSON struct {
 	Kind   string `json:"kind"`
 	ID     string `json:"id"`
 	Owner  string `json:"owner"`
+	Name   string `json:"name,omitempty"`
 	Bytes  int64  `json:"bytes"`
 	Reason string `json:"reason"`
 }
@@ -89,7 +90,7 @@ func (s *Server) sweepShape(c *fiber.Ctx, r store.SweepReport) (sweepJSON, error
 			slug = owner.Slug
 			slugs[i.Owner] = slug
 		}
-		j.Items = append(j.Items, sweptJSON{i.Kind, i.ID, slug, i.Bytes, i.Reason})
+		j.Items = append(j.Items, sweptJSON{i.Kind, i.ID, slug, i.Name, i.Bytes, i.Reason})
 	}
 	return j, nil
 }

@@ -1,6 +1,10 @@
 package handlers
 
 import (
+	"cmp"
+	"context"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +16,10 @@ import (
 	"upload-service/views/text"
 )
 
-const ownersOnPage = 50
+const (
+	ownersOnPage = 50
+	maxOwners    = 10_000 // that can be paged through; a search finds the others
+)
 
 // adminPage handles GET /admin.
 func (s *Server) adminPage(c *fiber.Ctx) error { return s.showAdmin(c, views.Admin{}) }
@@ -24,21 +31,29 @@ func (s *Server) showAdmin(c *fiber.Ctx, v views.Admin) error {
 	if err != nil {
 		return err
 	}
-	accounts, next, err := s.store.ListOwners(ctx, ownersOnPage, c.Query("cursor"))
+	v.Query, v.Sort = c.Query("q"), c.Query("sort", "used")
+	from := max(0, min(maxOwners, c.QueryInt("from")))
+	accounts, more, err := s.accounts(ctx, v.Query, v.Sort, from)
 	if err != nil {
 		return err
+	}
+	if more {
+		v.Next = "/admin?" + url.Values{
+			"q": {v.Query}, "sort": {v.Sort}, "from": {strconv.Itoa(from + ownersOnPage)},
+		}.Encode()
 	}
 	sweeps, err := s.store.ListSweeps(ctx)
 	if err != nil {
 		return err
 	}
 	v.Shell = s.shell(c, text.Get("admin.title"), "admin")
-	v.Version, v.Owners, v.Free, v.Reserve, v.Next = s.cfg.Version, st.Owners, st.Free, s.cfg.Limits.MinFree, next
+	v.Version, v.Owners, v.Free, v.Reserve = s.cfg.Version, st.Owners, st.Free, s.cfg.Limits.MinFree
 	v.Files, v.FileBytes = st.Usage.Files, st.Usage.FileBytes
 	v.Temporary, v.TemporaryBytes = st.Usage.Uploads, st.Usage.UploadBytes
 	for _, a := range accounts {
 		v.Accounts = append(v.Accounts, views.Account{
 			Slug: a.Owner.Slug, ID: string(a.Owner.ID), Files: a.Usage.Count(), Bytes: a.Usage.Bytes(), Since: a.Owner.CreatedAt,
+			All: st.Usage.Bytes(),
 		})
 	}
 	for _, r := range sweeps {
@@ -47,6 +62,40 @@ func (s *Server) showAdmin(c *fiber.Ctx, v views.Admin) error {
 		})
 	}
 	return render(c, v.Page)
+}
+
+// accounts are those that a search finds, in an order, without the first ones;
+// more reports that others follow. It looks at every account and keeps few.
+func (s *Server) accounts(ctx context.Context, q, sort string, from int) (list []store.Account, more bool, err error) {
+	order := map[string]func(a, b store.Account) int{
+		"files": func(a, b store.Account) int { return cmp.Compare(b.Usage.Count(), a.Usage.Count()) },
+		"since": func(a, b store.Account) int { return b.Owner.CreatedAt.Compare(a.Owner.CreatedAt) },
+		"name":  func(_, _ store.Account) int { return 0 },
+	}[sort]
+	if order == nil {
+		order = func(a, b store.Account) int { return cmp.Compare(b.Usage.Bytes(), a.Usage.Bytes()) }
+	}
+	q = strings.ToLower(strings.TrimSpace(q))
+	for cursor := ""; ; {
+		var page []store.Account
+		if page, cursor, err = s.store.ListOwners(ctx, 1000, cursor); err != nil {
+			return nil, false, err
+		}
+		for _, a := range page {
+			if strings.Contains(strings.ToLower(a.Owner.Slug), q) || strings.Contains(string(a.Owner.ID), q) {
+				list = append(list, a)
+			}
+		}
+		slices.SortFunc(list, func(a, b store.Account) int {
+			return cmp.Or(order(a, b), strings.Compare(strings.ToLower(a.Owner.Slug), strings.ToLower(b.Owner.Slug)))
+		})
+		list = list[:min(len(list), from+ownersOnPage+1)]
+		if cursor == "" {
+			break
+		}
+	}
+	list = list[min(len(list), from):]
+	return list[:min(len(list), ownersOnPage)], len(list) > ownersOnPage, nil
 }
 
 // cleanupForm handles POST /admin/cleanup: what would go, or exactly that.
@@ -61,8 +110,8 @@ func (s *Server) cleanupForm(c *fiber.Ctx) error {
 	v := views.Admin{OlderThan: strings.TrimSpace(form.Get("older_than")), Owner: strings.TrimSpace(form.Get("owner"))}
 	opts := store.SweepOptions{DryRun: true}
 	if v.OlderThan != "" {
-		if opts.OlderThan, err = time.ParseDuration(v.OlderThan); err != nil || opts.OlderThan < 0 {
-			return s.adminAgain(c, v, store.FieldErrorf("older_than", "Write the age as a duration, for example 90m or 24h."))
+		if opts.OlderThan, err = parseDuration("older_than", v.OlderThan); err != nil {
+			return s.adminAgain(c, v, err)
 		}
 	}
 	if v.Owner != "" {
@@ -80,9 +129,20 @@ func (s *Server) cleanupForm(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	v.Preview = &views.Preview{ID: report.Preview, Count: int(report.Uploads + report.Blobs), Bytes: report.Bytes}
-	for _, i := range shape.Items {
-		v.Preview.Items = append(v.Preview.Items, views.SweepItem{Kind: i.Kind, ID: i.ID, Owner: i.Owner, Reason: i.Reason, Bytes: i.Bytes})
+	v.Preview = &views.Preview{
+		ID: report.Preview, Count: int(report.Uploads + report.Blobs), Bytes: report.Bytes, Shown: len(shape.Items),
+	}
+	for _, kind := range []string{"upload", "file", "blob"} {
+		g := views.SweepGroup{Heading: text.Get("admin.group." + kind)}
+		for _, i := range shape.Items {
+			if i.Kind == kind {
+				g.Bytes += i.Bytes
+				g.Items = append(g.Items, views.SweepItem{ID: i.ID, Name: i.Name, Owner: i.Owner, Reason: i.Reason, Bytes: i.Bytes})
+			}
+		}
+		if len(g.Items) > 0 {
+			v.Preview.Groups = append(v.Preview.Groups, g)
+		}
 	}
 	return s.showAdmin(c, v)
 }
@@ -134,8 +194,8 @@ func (s *Server) ownerPage(c *fiber.Ctx) error {
 	}
 	return render(c, views.Owner{
 		Shell: s.shell(c, owner.Slug, "admin"), Slug: owner.Slug, ID: string(owner.ID),
-		Files: usage.Count(), Bytes: usage.Bytes(), Sessions: len(sessions),
-		Keys: keyViews(keys, "/admin/owners/"+owner.Slug+"/keys/"),
+		Files: usage.Count(), Bytes: usage.Bytes(), Keys: keyViews(keys, "/admin/owners/"+owner.Slug+"/keys/"),
+		Sessions: sessionViews(sessions, "/admin/owners/"+owner.Slug+"/sessions/", c),
 	}.Page)
 }
 
@@ -149,6 +209,18 @@ func (s *Server) revokeOwnersKey(c *fiber.Ctx) error {
 		return err
 	}
 	return s.noted(c, "/admin/owners/"+owner.Slug, text.Get("keys.revoked"))
+}
+
+// endOwnersSession handles POST /admin/owners/:slug/sessions/:id/end.
+func (s *Server) endOwnersSession(c *fiber.Ctx) error {
+	owner, err := s.store.OwnerBySlug(c.UserContext(), c.Params("slug"))
+	if err != nil {
+		return err
+	}
+	if err := s.auth.DropSession(c.UserContext(), owner.ID, c.Params("id")); err != nil {
+		return err
+	}
+	return s.noted(c, "/admin/owners/"+owner.Slug, text.Get("keys.session.ended"))
 }
 
 // endOwnersSessions handles POST /admin/owners/:slug/sessions/end.

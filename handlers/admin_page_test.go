@@ -2,8 +2,11 @@ package handlers_test
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+
+	"upload-service/auth"
 )
 
 // session signs a new browser in and returns its cookie.
@@ -84,6 +87,9 @@ func TestAdminPage(t *testing.T) {
 	}
 
 	dry := w.want(200, "root", "POST", "/api/v1/admin/cleanup", strings.NewReader(`{"dry_run":true}`), "Content-Type", "application/json")
+	if a := post(200, "/admin/cleanup", url.Values{"older_than": {"7d"}}); !strings.Contains(a.body, `value="7d"`) {
+		t.Error("days are not taken")
+	}
 	post(303, "/admin/cleanup", url.Values{"preview": {field(t, dry, "preview")}})
 	post(410, "/admin/cleanup", url.Values{"preview": {"unknown"}})
 	post(404, "/admin/cleanup", url.Values{"owner": {"nobody"}})
@@ -97,10 +103,41 @@ func TestAdminPage(t *testing.T) {
 		}
 	}
 
+	// The accounts, by what they use, and those that a search finds.
+	w.want(201, "bob", "PUT", "/files/me/large", strings.NewReader(strings.Repeat("x", 1000)))
+	w.want(201, "alice", "PUT", "/files/me/a/name", strings.NewReader("x"))
+	for query, want := range map[string]string{
+		"": "bob alice root", "?sort=name": "alice bob root", "?q=AL": "alice", "?q=github:2": "bob", "?q=nobody": "", "?from=1": "alice root",
+	} {
+		body := w.want(200, "root", "GET", "/admin"+query, nil, "Accept", "text/html").body
+		var got []string
+		for _, m := range regexp.MustCompile(`href="/admin/owners/([a-z]+)"`).FindAllStringSubmatch(body, -1) {
+			got = append(got, m[1])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q lists %v, want %s", query, got, want)
+		}
+	}
+
+	// What goes is told by its name, in groups.
+	id := field(t, w.want(201, "alice", "POST", "/api/v1/uploads?filename=draft.txt", strings.NewReader("x")), "token")
+	w.want(204, "alice", "DELETE", "/api/v1/uploads/"+id, nil)
+	if a := post(200, "/admin/cleanup", url.Values{"owner": {"alice"}}); !strings.Contains(a.body, "Contents that nothing holds any more") {
+		t.Errorf("the groups: %s", between(a.body, `id="cleanup"`, "</section>"))
+	}
+
 	// An account: its keys and sessions end.
 	key := field(t, w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"k"}`), "Content-Type", "application/json"), "key")
-	cookie := w.session("alice")
+	cookie, other := w.session("alice"), w.session("alice")
 	page = w.want(200, "root", "GET", "/admin/owners/alice", nil, "Accept", "text/html").body
+	one := "/admin/owners/alice/sessions/" + auth.SessionID(strings.TrimPrefix(other, "upload_session=")) + "/end"
+	if !strings.Contains(page, `action="`+one+`"`) || strings.Count(page, `<time datetime=`) < 4 {
+		t.Errorf("the sessions are not listed: %s", between(page, `id="h-sessions"`, "</section>"))
+	}
+	post(303, one, nil)
+	post(404, one, nil)
+	w.want(401, "anonymous", "GET", "/api/v1/me", nil, "Cookie", other)
+	w.want(200, "anonymous", "GET", "/api/v1/me", nil, "Cookie", cookie)
 	post(303, "/admin/owners/alice/keys/"+between(page, "/admin/owners/alice/keys/", "/revoke")+"/revoke", nil)
 	post(303, "/admin/owners/alice/sessions/end", nil)
 	w.keys["gone"] = key

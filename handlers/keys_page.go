@@ -31,13 +31,18 @@ func (s *Server) showKeys(c *fiber.Ctx, v views.Keys) error {
 	if err != nil {
 		return err
 	}
+	v.Sessions = sessionViews(sessions, "/sessions/", c)
+	return render(c, v.Page)
+}
+
+func sessionViews(sessions []auth.OpenSession, at string, c *fiber.Ctx) (list []views.Session) {
 	this := auth.SessionID(c.Cookies(sessionCookie))
 	for _, o := range sessions {
-		v.Sessions = append(v.Sessions, views.Session{
-			ID: o.ID, This: o.ID == this, CreatedAt: o.CreatedAt, LastUsedAt: o.LastUsedAt,
+		list = append(list, views.Session{
+			ID: o.ID, This: o.ID == this, CreatedAt: o.CreatedAt, LastUsedAt: o.LastUsedAt, End: at + o.ID + "/end",
 		})
 	}
-	return render(c, v.Page)
+	return list
 }
 
 func keyViews(keys []auth.Key, at string) (list []views.Key) {

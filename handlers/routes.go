@@ -79,6 +79,7 @@ func (s *Server) table() []route {
 		{post, "/admin/owners/:slug/keys/:id/revoke", admin, smallBody, s.revokeOwnersKey, nil},
 		{post, "/admin/owners/:slug/sessions/end", admin, smallBody, s.endOwnersSessions, nil},
 		{post, "/actions/delete", remove, smallBody, s.deleteChosen, nil},
+		{post, "/admin/owners/:slug/sessions/:id/end", admin, smallBody, s.endOwnersSession, nil},
 		{post, "/actions/restore/:batch", write, smallBody, s.restoreBatch, nil},
 		{post, "/actions/move", write, smallBody, s.moveChosen, nil},
 		{post, "/actions/change", write, smallBody, s.changeOne, nil},

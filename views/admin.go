@@ -3,6 +3,8 @@ package views
 import (
 	"io"
 	"time"
+
+	"upload-service/views/text"
 )
 
 // Admin is the page of the operator.
@@ -12,9 +14,10 @@ type Admin struct {
 	Owners                    int64
 	Files, FileBytes          int64
 	Temporary, TemporaryBytes int64
-	Free, Reserve             int64 // bytes; Free is negative if it is not known
+	Free, Reserve             int64  // bytes; Free is negative if it is not known
+	Query, Sort               string // of the accounts
 	Accounts                  []Account
-	Next                      string // cursor of more accounts, "" at the end
+	Next                      string // where there are more accounts, "" at the end
 	Sweeps                    []Sweep
 
 	// The cleanup, as it was asked for.
@@ -32,7 +35,19 @@ func (v Admin) Below() bool { return v.Free >= 0 && v.Free < v.Reserve }
 type Account struct {
 	Slug, ID     string
 	Files, Bytes int64
+	All          int64 // bytes of all accounts
 	Since        time.Time
+}
+
+// Share is how much of all that is stored is the account's, in percent.
+func (a Account) Share() int64 { return a.Bytes * 100 / max(1, a.All) }
+
+// Sorts are the orders of the accounts.
+func (v Admin) Sorts() (list []Choice) {
+	for _, sort := range []string{"used", "files", "name", "since"} {
+		list = append(list, Choice{Value: sort, Name: text.Get("admin.sort." + sort), Checked: sort == v.Sort})
+	}
+	return list
 }
 
 // Sweep is one that has run.
@@ -45,20 +60,33 @@ type Sweep struct {
 
 // Preview is what a cleanup would remove.
 type Preview struct {
-	ID    string
-	Count int
-	Bytes int64
-	Items []SweepItem // the first of them
+	ID     string
+	Count  int
+	Bytes  int64
+	Shown  int // how many of them are in the groups
+	Groups []SweepGroup
+}
+
+// SweepGroup is what goes for the same reason.
+type SweepGroup struct {
+	Heading string
+	Bytes   int64
+	Items   []SweepItem
 }
 
 // SweepItem is one thing that goes, and why.
 type SweepItem struct {
-	Kind, ID, Owner, Reason string
+	ID, Name, Owner, Reason string
 	Bytes                   int64
 }
 
-// Short is the beginning of the id.
-func (i SweepItem) Short() string { return i.ID[:min(len(i.ID), 8)] }
+// Called is the name, or the beginning of the id where nobody knows one.
+func (i SweepItem) Called() string {
+	if i.Name != "" {
+		return i.Name
+	}
+	return i.ID[:min(len(i.ID), 8)]
+}
 
 // Owner is the page of one account, for the operator.
 type Owner struct {
@@ -66,7 +94,7 @@ type Owner struct {
 	Slug, ID     string
 	Files, Bytes int64
 	Keys         []Key
-	Sessions     int
+	Sessions     []Session
 }
 
 // Page renders the page.

@@ -38,6 +38,7 @@ type Session struct {
 	ID                    string
 	This                  bool // the viewer's own
 	CreatedAt, LastUsedAt time.Time
+	End                   string // where a POST ends it
 }
 
 // Choices are the scopes that a new key can have.
@@ -50,5 +51,6 @@ func (v Keys) Choices() (list []Choice) {
 	return list
 }
 
-// Lives are the days after which a new key can expire.
-func (v Keys) Lives() []int { return []int{7, 30, 90, 365} }
+// Lives are the days after which a new key can expire, the first one unless
+// somebody chooses.
+func (v Keys) Lives() []int { return []int{30, 7, 90, 365} }

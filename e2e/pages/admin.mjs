@@ -18,8 +18,8 @@ await run({
     await shot(page, 'keys-new')
     const me = await fetch(job.base + '/api/v1/me', { headers: { authorization: `Bearer ${secret}` } })
     assert.deepEqual((await me.json()).scopes, ['delete', 'read', 'write'])
-    await page.reload()
-    assert.equal(await page.locator('#secret').count(), 0)
+    await page.click('text=I have stored it')
+    await page.waitForSelector('#secret', { state: 'detached' })
     const before = await page.locator('[aria-labelledby=h-keys] li').count()
     await page.click('li:has-text("ci <b>") button')
     await page.waitForSelector('dialog[open]')
@@ -49,6 +49,8 @@ await run({
       if (/[2-9] items/.test(await page.textContent('#cleanup [role=status]'))) break
     }
     assert.match(await page.textContent('#cleanup [role=status]'), /4 items, 2.kB would be removed/)
+    await page.click('#cleanup summary >> nth=0')
+    await page.waitForSelector('#cleanup td:has-text("a.txt")')
     await axe(page, 'a preview')
     await page.click('#cleanup .btn-d')
     await said(page, 'Removed')
@@ -57,6 +59,12 @@ await run({
     await page.click('a[href="/admin/owners/local"]')
     await page.waitForSelector('h1:has-text("local")')
     await axe(page, 'an account')
+    await page.goto(job.base + '/admin?q=nobody')
+    await page.waitForSelector('text=No account is called like that.')
+    await page.fill('input[name=q]', 'loc')
+    await page.keyboard.press('Enter')
+    await page.waitForURL(/q=loc/)
+    await page.waitForSelector('a[href="/admin/owners/local"]')
   },
 
   async 'it works without scripts'(open) {
