@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net/http"
 	"slices"
@@ -48,6 +47,8 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/waiting/<token>/discard", "", "write", 303, 404, 404},
 		{"POST", "/submit", "token=<token>&on_conflict=rename", "write", 303, 404, 404},
 		{"POST", "/actions/delete", "only=<id>", "delete", 303, 404, 404},
+		{"POST", "/waiting/discard", "", "write", 303, 303, 303},
+		{"POST", "/waiting/restore/<aside>", "", "write", 303, 404, 404},
 		{"POST", "/actions/restore/<batch>", "", "write", 303, 404, 404},
 		{"POST", "/actions/move", "id=<id>&to=z<id>", "write", 303, 404, 404},
 		{"POST", "/actions/change", "id=<id>&name=z<id>", "write", 303, 404, 404},
@@ -63,8 +64,8 @@ func TestInvariant6(t *testing.T) {
 		{"GET", "/admin/owners/alice", "", admin, 200, 403, 200},
 		{"POST", "/admin/owners/alice/keys/<key>/revoke", "", admin, 303, 403, 303},
 		{"POST", "/admin/owners/bob/sessions/end", "", admin, 303, 403, 303},
-		{"GET", "/content/x/name", "", none, 404, 404, 404},
 		{"POST", "/admin/owners/bob/sessions/00112233445566778899aabbccddeeff/end", "", admin, 404, 403, 404},
+		{"GET", "/content/x/name", "", none, 404, 404, 404},
 		{"POST", "/theme", "theme=dark", none, 303, 303, 303},
 		{"GET", "/login", "", none, 303, 303, 303},
 		{"POST", "/login", "code=x", none, 401, 401, 401},
@@ -147,7 +148,7 @@ func TestInvariant6(t *testing.T) {
 	for _, r := range rows {
 		p, _, _ := strings.Cut(r.path, "?")
 		p = strings.NewReplacer("/content/x/name", "/content/:ticket/:name", "/alice/m/", "/:slug/*", "00112233445566778899aabbccddeeff", ":id", "/bob", "/:slug", "/alice/<path>", "/:slug/*", "/alice", "/:slug", "<token>", ":token", "<tus>", ":token", "<id>", ":id",
-			"<deleted>", ":id", "<key>", ":id", "<batch>", ":batch").Replace(p)
+			"<deleted>", ":id", "<key>", ":id", "<batch>", ":batch", "<aside>", ":batch").Replace(p)
 		patterns = append(patterns, r.method+" "+p)
 	}
 	for _, route := range w.app.GetRoutes(true) {
@@ -248,7 +249,7 @@ func fixture(w *world, n int, scope string) []string {
 	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture","scopes":["`+scope+`"]}`))
 	fill := []string{
 		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
-		"<batch>", deletedBatch(w, path),
+		"<batch>", deletedBatch(w, path), "<aside>", discardedBatch(w),
 		"<token>", field(t, upload, "token"), "<tus>", strings.TrimPrefix(tus.header.Get("Location"), "/tus/"), "<key>", field(t, key, "id"),
 	}
 	if n%60 == 0 { // the limit of keys is a hundred, and rows make some, too
@@ -268,9 +269,22 @@ func deletedBatch(w *world, path string) string {
 	file := w.want(201, "alice", "PUT", "/files/alice/"+path+"-batch", strings.NewReader("gone"))
 	a := w.want(303, "alice", "POST", "/actions/delete", strings.NewReader("only="+field(w.t, file, "id")),
 		"Content-Type", "application/x-www-form-urlencoded")
-	note, err := base64.RawURLEncoding.DecodeString(between(a.header.Get("Set-Cookie"), "upload_note=", ";"))
-	w.ok(err)
-	return between(string(note), "/actions/restore/", "?")
+	return between(noted(w, a), "/actions/restore/", "?")
+}
+
+// discardedBatch discards an upload of alice's on the page, and returns the id
+// in the undo that the note offers.
+func discardedBatch(w *world) string {
+	upload := w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("gone"))
+	a := w.want(303, "alice", "POST", "/waiting/"+field(w.t, upload, "token")+"/discard", nil)
+	return between(noted(w, a), "/waiting/restore/", `"`)
+}
+
+// noted is the note of the page that follows an action of alice's.
+func noted(w *world, a answer) string {
+	cookie, _, _ := strings.Cut(a.header.Get("Set-Cookie"), ";")
+	page := w.want(200, "alice", "GET", "/docs", nil, "Cookie", cookie, "Accept", "text/html")
+	return between(page.body, "data-toast", "</div>")
 }
 
 func between(s, before, after string) string {

@@ -64,7 +64,8 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 			return errSignIn
 		}
 		if r.need.scope != "" && !p.Can(r.need.scope) {
-			return store.Errorf(store.CodeForbidden, "This needs the scope %q, which your credential does not have.", r.need.scope)
+			return store.Errorf(store.CodeForbidden,
+				"This needs the scope %q, which your credential does not have.", r.need.scope).WithCause(errNeedsScope)
 		}
 	}
 	if known {

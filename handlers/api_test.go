@@ -347,7 +347,7 @@ func TestErrors(t *testing.T) {
 	if a := w.want(404, "alice", "GET", "/nowhere", nil); a.code(t) != store.CodeNotFound {
 		t.Errorf("got %s", a.body)
 	}
-	if a := w.want(404, "alice", "GET", "/files/me/none", nil, "Accept", "text/html"); !strings.Contains(a.body, ">Not found</h1>") {
+	if a := w.want(404, "alice", "GET", "/files/me/none", nil, "Accept", "text/html"); !strings.Contains(a.body, ">There is nothing here</h1>") {
 		t.Errorf("no page: %s", a.body)
 	}
 	if a := w.want(404, "alice", "GET", "/files/me/none", nil, "HX-Request", "true"); strings.Contains(a.body, "<html") || !strings.Contains(a.body, `role="alert"`) {

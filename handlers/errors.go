@@ -16,6 +16,7 @@ import (
 
 	"upload-service/store"
 	"upload-service/views"
+	"upload-service/views/text"
 )
 
 // problem is how one code is answered. This table is the only place where a
@@ -111,13 +112,13 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		doc.Type, doc.ExpectedOffset, doc.ProvidedOffset = d.kind, d.expected, d.provided
 	}
 	page := views.Error{
-		Status: p.status, Heading: p.title, Message: e.Message, RequestID: requestID(c),
+		Status: p.status, Heading: text.Get("error.title." + string(e.Code)), Message: pageMessage(c, e), RequestID: requestID(c),
 	}
 	switch {
 	case strings.HasPrefix(c.Path(), "/api/upload"):
 		doc.Error = e.Message
 		return c.JSON(doc) // application/json, as the earlier service answered
-	case isFragment(c), keepsPage(c):
+	case isFragment(c), keepsPage(c, e):
 		toast(c, e)
 		return render(c, page.Fragment)
 	case wantsHTML(c), c.Get("HX-Boosted") != "":
@@ -125,26 +126,60 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		if v, ok := s.signInProblem(c, e); ok {
 			return render(c, v.Page)
 		}
-		page.Shell = s.shell(c, p.title, "")
+		page.Shell = s.shell(c, page.Heading, "")
 		return render(c, page.Page)
 	}
 	return c.JSON(doc, "application/problem+json")
 }
 
-// keepsPage reports an action of the files page whose page stays when it fails:
-// with the rows that were loaded, what is selected, and what was typed.
-func keepsPage(c *fiber.Ctx) bool {
-	return c.Get("HX-Request") == "true" && strings.HasPrefix(c.Path(), "/actions/")
+// keepsPage reports whether the page of a script stays when a request of it
+// fails, with the rows that were loaded, what is selected, and what was typed:
+// after an action, and after what will pass. A form that shows what is wrong
+// in it is an answer of its own, and does not come here.
+func keepsPage(c *fiber.Ctx, e *store.Error) bool {
+	if c.Get("HX-Request") != "true" {
+		return false
+	}
+	switch e.Code {
+	case store.CodeUnauthenticated, store.CodeRateLimited, store.CodeTimeout, store.CodeInternal, store.CodeUnavailable:
+		return true
+	}
+	return !safeMethod(c)
+}
+
+// errNeedsScope marks what a credential is not allowed: programs are told by
+// which scope it would be.
+var errNeedsScope = errors.New("the scope is missing")
+
+// pageMessage is what a person reads of an error. Mostly it is what everybody
+// is told; for the rest a page has words of its own.
+func pageMessage(c *fiber.Ctx, e *store.Error) string {
+	switch {
+	case e.Code == store.CodeInternal:
+		return text.Get("error.internal", requestID(c))
+	case errors.Is(e, errNeedsScope):
+		return text.Get("error.scope")
+	case e.Code == store.CodeNotFound && safeMethod(c):
+		return text.Get("error.not_found")
+	case e.Code == store.CodeMethodNotAllowed:
+		return text.Get("error.method")
+	}
+	return e.Message
 }
 
 // toast tells the scripts of a page what went wrong with a part of it. Who
 // was signed out keeps the page, with uploads and typed text.
 func toast(c *fiber.Ctx, e *store.Error) {
-	trigger := map[string]any{"toast": map[string]any{"bad": true, "text": e.Message, "id": requestID(c)}}
 	if e.Code == store.CodeUnauthenticated {
-		trigger = map[string]any{"session-expired": true}
+		trigger(c, map[string]any{"session-expired": true})
+		return
 	}
-	b, err := json.Marshal(trigger)
+	trigger(c, map[string]any{"toast": map[string]any{"bad": true, "text": pageMessage(c, e)}})
+}
+
+// trigger makes the scripts of the page see events, with their details.
+func trigger(c *fiber.Ctx, events map[string]any) {
+	b, err := json.Marshal(events)
 	if err != nil {
 		return // text is always encodable
 	}
@@ -169,10 +204,14 @@ func asciiJSON(b []byte) string {
 
 // retarget lets a page of ours take the place of the present one although its
 // status is an error: scripts swap only those that say so, never the page of a
-// proxy.
+// proxy. The address of an action is not that of a page.
 func retarget(c *fiber.Ctx) {
-	if c.Get("HX-Request") == "true" {
-		c.Set("HX-Retarget", "#main")
+	if c.Get("HX-Request") != "true" {
+		return
+	}
+	c.Set("HX-Retarget", "#main")
+	if !safeMethod(c) {
+		c.Set("HX-Push-Url", "false")
 	}
 }
 

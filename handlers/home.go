@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	maxWaiting = 200 // uploads that the page lists
+	maxWaiting = 1000 // uploads that the page lists: as many as one form can submit
 	maxRecent  = 5
 	maxFolders = 100 // that the form suggests
 	soon       = time.Hour
@@ -45,23 +45,14 @@ func (s *Server) home(c *fiber.Ctx, form views.Submit) error {
 	if err != nil {
 		return err
 	}
-	waiting, err := s.waiting(ctx, owner)
+	waiting, more, err := s.waiting(ctx, owner)
 	if err != nil {
 		return err
 	}
-	limits := s.cfg.Limits
 	v := views.Home{
 		Shell: s.shell(c, text.Get("home.title"), "upload"), Address: s.origin(c),
-		MaxFile: limits.FileSize, TTL: s.cfg.TemporaryTTL,
-		Storage: views.Storage{
-			Used: usage.Bytes(), Quota: limits.OwnerBytes, Files: usage.Count(), MaxFiles: limits.OwnerFiles,
-		},
-		Waiting: waiting, Submit: form, Folders: folders.Folders,
-	}
-	for _, token := range form.Tokens {
-		if !slices.ContainsFunc(waiting, func(w views.Waiting) bool { return w.Token == token }) {
-			v.Submit.Lost++
-		}
+		MaxFile: s.cfg.Limits.FileSize, TTL: s.cfg.TemporaryTTL, MaxDescription: store.MaxMetadataValue,
+		Storage: s.storage(usage), Waiting: waiting, More: more, Submit: form, Folders: folders.Folders,
 	}
 	for i := range v.Waiting {
 		v.Waiting[i].Chosen = form.Tokens == nil || slices.Contains(form.Tokens, v.Waiting[i].Token)
@@ -79,16 +70,31 @@ func fileURL(owner store.Owner, f store.File) string {
 	return "/files/" + escapePath(owner.Slug+"/"+string(f.Path))
 }
 
-// waiting are the uploads that are complete and not yet permanent.
-func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.Waiting, err error) {
-	uploads, _, err := s.store.ListUploads(ctx, owner.ID, maxWaiting, "")
-	if err != nil {
-		return nil, err
+func (s *Server) storage(usage store.Usage) views.Storage {
+	return views.Storage{
+		Used: usage.Bytes(), Quota: s.cfg.Limits.OwnerBytes, Files: usage.Count(), MaxFiles: s.cfg.Limits.OwnerFiles,
 	}
-	for _, u := range uploads {
-		if u.State != store.Ready || len(u.Parts) == 0 {
-			continue
+}
+
+// waiting are the newest uploads that are complete and not yet permanent, and
+// whether there are more. Those that are still coming in stand between them.
+func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.Waiting, more bool, err error) {
+	var all []store.Upload
+	for cursor := ""; len(all) <= maxWaiting; {
+		var uploads []store.Upload
+		if uploads, cursor, err = s.store.ListUploads(ctx, owner.ID, maxWaiting+1, cursor); err != nil {
+			return nil, false, err
 		}
+		for _, u := range uploads {
+			if u.State == store.Ready && len(u.Parts) > 0 {
+				all = append(all, u)
+			}
+		}
+		if cursor == "" {
+			break
+		}
+	}
+	for _, u := range all[:min(len(all), maxWaiting)] {
 		w := views.Waiting{
 			Token: string(u.Token), Name: u.Parts[0].Name.Base(), More: len(u.Parts) - 1,
 			Kind: views.KindOf(u.Parts[0].ContentType), ExpiresAt: u.ExpiresAt, Left: time.Until(u.ExpiresAt), Chosen: true,
@@ -99,20 +105,27 @@ func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.W
 		}
 		list = append(list, w)
 	}
-	return list, nil
+	return list, len(all) > maxWaiting, nil
 }
 
-// waitingList handles GET /waiting: the rows of what waits, for a page that
-// has just uploaded something.
+// waitingList handles GET /waiting: the rows of what waits, and the storage
+// that it takes, for a page that has just uploaded something.
 func (s *Server) waitingList(c *fiber.Ctx) error {
 	if !isFragment(c) {
 		return c.Redirect("/", fiber.StatusSeeOther)
 	}
-	list, err := s.waiting(c.UserContext(), principal(c).Owner)
+	ctx, owner := c.UserContext(), principal(c).Owner
+	list, more, err := s.waiting(ctx, owner)
 	if err != nil {
 		return err
 	}
-	return render(c, views.Home{Waiting: list}.Rows)
+	usage, err := s.store.UsageOf(ctx, owner.ID)
+	if err != nil {
+		return err
+	}
+	storage := s.storage(usage)
+	storage.Part = true
+	return render(c, views.Home{Waiting: list, More: more, Storage: storage}.Rows)
 }
 
 // addWaiting handles POST /waiting: the files of a browser without scripts.
@@ -141,16 +154,62 @@ func (s *Server) discard(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if err := s.store.DeleteUpload(c.UserContext(), owner.ID, token); err != nil {
+	return s.discardThese(c, owner, []store.Token{token})
+}
+
+// discardAll handles POST /waiting/discard: all that the page lists.
+func (s *Server) discardAll(c *fiber.Ctx) error {
+	owner := principal(c).Owner
+	list, _, err := s.waiting(c.UserContext(), owner)
+	if err != nil {
 		return err
 	}
-	if isFragment(c) {
-		return render(c, func(io.Writer) error { return nil }) // the row goes
+	tokens := make([]store.Token, len(list))
+	for i, w := range list {
+		tokens[i] = store.Token(w.Token)
 	}
-	if err := s.note(c, views.Note{Text: text.Get("home.discarded")}); err != nil {
+	return s.discardThese(c, owner, tokens)
+}
+
+// discardThese puts uploads aside; all of them are one undo.
+func (s *Server) discardThese(c *fiber.Ctx, owner store.Owner, tokens []store.Token) error {
+	batch := store.NewBatchID()
+	if len(tokens) > 0 {
+		if err := s.store.DiscardUploads(c.UserContext(), owner.ID, batch, tokens); err != nil {
+			return err
+		}
+	}
+	said := views.Note{Text: text.Get("home.discarded.n", len(tokens))}
+	if s.cfg.Undo > 0 && len(tokens) > 0 {
+		said.Undo = "/waiting/restore/" + batch.String()
+	}
+	return s.waitingChanged(c, said)
+}
+
+// restoreWaiting handles POST /waiting/restore/:batch, the undo of a discard.
+func (s *Server) restoreWaiting(c *fiber.Ctx) error {
+	batch, err := store.ParseBatchID(c.Params("batch"))
+	if err != nil {
 		return err
 	}
-	return c.Redirect("/", fiber.StatusSeeOther)
+	n, err := s.store.RestoreUploads(c.UserContext(), principal(c).Owner.ID, batch)
+	if err != nil {
+		return err
+	}
+	return s.waitingChanged(c, views.Note{Text: text.Get("home.back.n", n)})
+}
+
+// waitingChanged says what a change of what waits came to. A script is told to
+// ask for the list anew: the form beside it stays as it was filled in.
+func (s *Server) waitingChanged(c *fiber.Ctx, said views.Note) error {
+	if !isFragment(c) {
+		if err := s.note(c, said); err != nil {
+			return err
+		}
+		return c.Redirect("/", fiber.StatusSeeOther)
+	}
+	trigger(c, map[string]any{"waiting": true, "toast": map[string]any{"text": said.Text, "undo": said.Undo}})
+	return render(c, func(io.Writer) error { return nil })
 }
 
 // submit handles POST /submit: all of the chosen uploads become files, or the
@@ -217,15 +276,57 @@ func (s *Server) submitAgain(c *fiber.Ctx, owner store.Owner, form views.Submit,
 	if !known || e.Code == store.CodeInternal || e.Code == store.CodeUnavailable {
 		return err
 	}
-	form.Field, form.Message = e.Field, e.Message
+	form.Field, form.Message = e.Field, formMessage(e)
 	if e.Code == store.CodeConflict {
 		if form.Taken, err = s.taken(c.UserContext(), owner, form); err != nil {
 			return err
 		}
 	}
+	if err := s.missing(c.UserContext(), owner, &form); err != nil {
+		return err
+	}
+	if form.Lost > 0 && (e.Code == store.CodeGone || e.Code == store.CodeNotFound) ||
+		form.Saved > 0 && e.Code == store.CodeConflict && form.Taken == nil {
+		form.Message = "" // it is about one of these, and they are told together
+	}
 	c.Status(p.status)
 	retarget(c)
 	return s.home(c, form)
+}
+
+// formMessage says what is wrong in the words of the form's fields.
+func formMessage(e *store.Error) string {
+	switch e.Field {
+	case "path":
+		return text.Get("home.wrong.folder")
+	case "metadata.description":
+		return text.Get("home.wrong.description")
+	case "tags":
+		return text.Get("home.wrong.tags", store.MaxTags, store.MaxTag)
+	}
+	return e.Message
+}
+
+// missing counts the uploads of a form that wait no longer: another tab may
+// have submitted or discarded them.
+func (s *Server) missing(ctx context.Context, owner store.Owner, form *views.Submit) error {
+	for _, t := range form.Tokens {
+		token, err := store.ParseToken(t)
+		if err != nil {
+			form.Lost++
+			continue
+		}
+		u, err := s.store.GetUpload(ctx, owner.ID, token)
+		switch code := store.CodeOf(err); {
+		case code == store.CodeNotFound, code == store.CodeGone:
+			form.Lost++
+		case err != nil:
+			return err
+		case u.State == store.Persisted:
+			form.Saved++
+		}
+	}
+	return nil
 }
 
 // taken lists which names of a form are taken where it wants them.

@@ -39,7 +39,7 @@ type contract struct {
 var everyAnswer = []string{
 	"X-Request-Id", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Security-Policy",
 	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Allow-Methods",
-	"Access-Control-Allow-Headers", "Access-Control-Max-Age", "Vary", "HX-Retarget", "HX-Trigger", "Content-Encoding", "Content-Length", "Date", "Connection",
+	"Access-Control-Allow-Headers", "Access-Control-Max-Age", "Vary", "HX-Retarget", "HX-Trigger", "HX-Push-Url", "Content-Encoding", "Content-Length", "Date", "Connection",
 }
 
 var openAPI = sync.OnceValues(func() (*contract, error) {

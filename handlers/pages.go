@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"crypto/hmac"
 	"crypto/rand"
@@ -80,7 +81,7 @@ const (
 	themeCookie = "theme"
 	noteCookie  = "upload_note"
 	noteLife    = time.Minute
-	maxNote     = 3000 // bytes; a browser keeps a cookie of 4,096
+	maxNote     = 3900 // bytes; a browser keeps a cookie of 4,096
 )
 
 // theme is a choice that there is, or "" for the system's.
@@ -114,21 +115,41 @@ func (s *Server) cameFrom(c *fiber.Ctx) string {
 }
 
 // note keeps what an action came to for the page that follows it. The cookie
-// is signed, so that nobody else can put words into our mouth.
+// is signed, so that nobody else can put words into our mouth. One that is too
+// long for a cookie loses its link before its undo.
 func (s *Server) note(c *fiber.Ctx, n views.Note) error {
-	b, err := json.Marshal(n)
-	if err != nil {
-		return err
+	value, err := s.packNote(n)
+	if err == nil && len(value) > maxNote {
+		n.Link = ""
+		value, err = s.packNote(n)
 	}
-	value := base64.RawURLEncoding.EncodeToString(append(s.mac("note", b), b...))
-	if len(value) > maxNote {
-		return nil // it is only words
+	if err != nil || len(value) > maxNote {
+		return err // it is only words
 	}
 	c.Cookie(&fiber.Cookie{
 		Name: noteCookie, Value: value, Path: "/", MaxAge: int(noteLife / time.Second),
 		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode,
 	})
 	return nil
+}
+
+// packNote writes a note as a cookie. It is compressed: the names in it come
+// several times, and escaped.
+func (s *Server) packNote(n views.Note) (string, error) {
+	plain, err := json.Marshal(n)
+	if err != nil {
+		return "", err
+	}
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		return "", err
+	}
+	_, err = w.Write(plain)
+	if err := errors.Join(err, w.Close()); err != nil {
+		return "", err
+	}
+	return base64.RawURLEncoding.EncodeToString(append(s.mac("note", b.Bytes()), b.Bytes()...)), nil
 }
 
 const macSize = sha256.Size
@@ -154,7 +175,7 @@ func (s *Server) takeNote(c *fiber.Ctx) *views.Note {
 		return nil
 	}
 	var n views.Note
-	if json.Unmarshal(b[macSize:], &n) != nil {
+	if json.NewDecoder(flate.NewReader(bytes.NewReader(b[macSize:]))).Decode(&n) != nil {
 		return nil
 	}
 	return &n

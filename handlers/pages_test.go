@@ -14,6 +14,7 @@ import (
 
 	"upload-service/handlers"
 	"upload-service/store"
+	"upload-service/views/text"
 )
 
 // TestSubmit drives the form of the first page as a browser without scripts.
@@ -75,6 +76,9 @@ func TestSubmit(t *testing.T) {
 		if got := a.header.Get("HX-Retarget"); (got != "") != (refused.headers != nil) {
 			t.Errorf("%s %q: HX-Retarget %q", refused.name, refused.value, got)
 		}
+		if got := a.header.Get("HX-Push-Url"); (got == "false") != (refused.headers != nil) {
+			t.Errorf("%s %q: HX-Push-Url %q", refused.name, refused.value, got)
+		}
 	}
 
 	// 3. The answer to the question wins over the choice.
@@ -93,6 +97,54 @@ func TestSubmit(t *testing.T) {
 	}
 	if a := form(url.Values{}); a.status != 400 || !strings.Contains(a.body, "Choose at least one file") {
 		t.Errorf("no token: %d", a.status)
+	}
+
+	// 5. The form of a second window learns what the first one did.
+	done := upload()
+	if a := form(url.Values{"token": {done}, "folder": {"first"}}); a.status != 303 {
+		t.Fatalf("the first window: %d", a.status)
+	}
+	a = form(url.Values{"token": {done, kept}, "folder": {"second"}})
+	if a.status != 409 || !strings.Contains(a.body, "1 file was submitted before") || strings.Contains(a.body, "expired or") ||
+		strings.Contains(a.body, "different request") || !strings.Contains(a.body, kept+`" form="submit" checked`) {
+		t.Errorf("the second window: %d: %s", a.status, between(a.body, `id="submit"`, "</form>"))
+	}
+	a = form(url.Values{"token": {lost, kept}, "folder": {"a/../b"}})
+	if !strings.Contains(a.body, "1 file expired") || !strings.Contains(a.body, `id="folder-wrong"`) {
+		t.Errorf("two mistakes: %s", between(a.body, `id="submit"`, "</form>"))
+	}
+
+	// 6. A field that is wrong is marked, in words for people.
+	for field, value := range map[string]string{
+		"description": strings.Repeat("я", 600), "tag": strings.Repeat("t", 100), "folder": "a/../b",
+	} {
+		a := form(url.Values{"token": {kept}, field: {value}})
+		id := field
+		if field == "tag" {
+			id = "tags"
+		}
+		tag := between(a.body, `id="`+id+`" name="`, ">")
+		if a.status != 400 || !strings.Contains(tag, `aria-invalid="true"`) || !strings.Contains(tag, id+"-wrong") ||
+			!strings.Contains(a.body, `class="err" id="`+id+`-wrong"`) || strings.Contains(between(a.body, `-wrong">`, "</p>"), "bytes") {
+			t.Errorf("%s: %d: %s", field, a.status, between(a.body, `id="submit"`, "</form>"))
+		}
+	}
+}
+
+// TestManyWait asks for more uploads than a page of the listing has: all of
+// them are in the form.
+func TestManyWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	const n = 201
+	for range n {
+		w.want(201, "alice", "POST", "/api/v1/uploads?filename=a.txt", strings.NewReader("x"))
+	}
+	for path, headers := range map[string][]string{"/": {"Accept", "text/html"}, "/waiting": {"HX-Request", "true"}} {
+		a := w.want(200, "alice", "GET", path, nil, headers...)
+		if got := strings.Count(a.body, `name="token"`); got != n {
+			t.Errorf("%s lists %d of %d", path, got, n)
+		}
 	}
 }
 
@@ -116,11 +168,26 @@ func TestWaiting(t *testing.T) {
 	}
 	w.want(415, "alice", "POST", "/waiting", strings.NewReader("x"), "Content-Type", "text/plain")
 	a := w.want(200, "alice", "GET", "/waiting", nil, "HX-Request", "true")
+	if !strings.Contains(a.body, `id="storage"`) || !strings.Contains(a.body, `hx-swap-oob="true"`) {
+		t.Errorf("the storage does not come along: %s", a.body)
+	}
 	if strings.Contains(a.body, "<html") || strings.Contains(a.body, "<b>") || !strings.Contains(a.body, "&lt;b&gt;") {
 		t.Errorf("the rows: %s", a.body)
 	}
 	token := between(a.body, `data-token="`, `"`)
-	w.want(200, "alice", "POST", "/waiting/"+token+"/discard", nil, "HX-Request", "true")
+	events := w.want(200, "alice", "POST", "/waiting/"+token+"/discard", nil, "HX-Request", "true").header.Get("HX-Trigger")
+	if undo := between(events, `"undo":"`, `"`); !strings.Contains(events, `"waiting":true`) || undo == "" {
+		t.Errorf("a discard says %s", events)
+	} else {
+		w.want(404, "bob", "POST", undo, nil)
+		w.want(200, "alice", "POST", undo, nil, "HX-Request", "true")
+		w.want(404, "alice", "POST", undo, nil)
+	}
+	w.want(200, "alice", "POST", "/waiting/discard", nil, "HX-Request", "true")
+	if left := w.want(200, "alice", "GET", "/waiting", nil, "HX-Request", "true").body; strings.Contains(left, "data-token") {
+		t.Errorf("after all were discarded: %s", left)
+	}
+	w.want(303, "alice", "POST", "/waiting/discard", nil)
 	w.want(404, "bob", "POST", "/waiting/"+token+"/discard", nil)
 	done := field(t, w.want(201, "alice", "POST", "/api/v1/uploads?filename=p", strings.NewReader("x")), "token")
 	w.want(201, "alice", "POST", "/api/v1/uploads/"+done+"/persist", strings.NewReader("{}"), "Content-Type", "application/json")
@@ -135,6 +202,22 @@ func TestNote(t *testing.T) {
 		if a := w.want(200, "alice", "GET", "/", nil, "Cookie", cookie); strings.Contains(a.body, "data-toast") {
 			t.Errorf("%s was shown", cookie)
 		}
+	}
+}
+
+// TestLongNote renames in a folder whose name is as long as one can be: the
+// note and its undo still come.
+func TestLongNote(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	folder := strings.Repeat("Ж", 120) + "/" + strings.Repeat("щ", 120) + "/" + strings.Repeat("ю", 120)
+	id := field(t, w.want(201, "alice", "PUT", "/files/me/"+url.PathEscape(folder[:240])+"/"+url.PathEscape(folder[241:481])+"/"+
+		url.PathEscape(folder[482:])+"/a.txt", strings.NewReader("x")), "id")
+	a := w.want(303, "alice", "POST", "/actions/change", strings.NewReader(url.Values{
+		"id": {id}, "name": {"b.txt"}, "to": {folder}, "in": {folder},
+	}.Encode()), "Content-Type", "application/x-www-form-urlencoded")
+	if note := noted(w, a); !strings.Contains(note, "Saved.") || !strings.Contains(note, "/actions/change?") {
+		t.Errorf("the note is %q", note)
 	}
 }
 
@@ -245,6 +328,52 @@ func TestBoostedErrors(t *testing.T) {
 	a = w.want(401, "anonymous", "GET", "/waiting", nil, "HX-Request", "true")
 	if !strings.Contains(a.header.Get("HX-Trigger"), `"session-expired"`) {
 		t.Errorf("without a session: %v", a.header)
+	}
+
+	// What was typed stays on the page: a session that ended and an action that
+	// failed take nothing away.
+	for _, r := range []struct {
+		status            int
+		who, method, path string
+		want              string
+	}{
+		{401, "anonymous", "POST", "/submit", `"session-expired"`},
+		{401, "anonymous", "GET", "/keys", `"session-expired"`},
+		{404, "alice", "POST", "/sessions/00000000000000000000000000000000/end", `"toast"`},
+		{404, "root", "POST", "/admin/owners/nobody/sessions/end", `"toast"`},
+	} {
+		a := w.want(r.status, r.who, r.method, r.path, nil, "HX-Request", "true", "HX-Boosted", "true", "Accept", "text/html")
+		if a.header.Get("HX-Retarget") != "" || !strings.Contains(a.header.Get("HX-Trigger"), r.want) {
+			t.Errorf("%s %s: the page goes: %v", r.method, r.path, a.header)
+		}
+	}
+	slow := newWorld(t, setup{http: func(c *handlers.Config) { c.RateLimit = 1 }})
+	for slow.as("alice", "GET", "/api/v1/me", nil).status != 429 { // it lets a few through
+	}
+	a = slow.want(429, "alice", "POST", "/submit", strings.NewReader("token=x"), "HX-Request", "true",
+		"HX-Boosted", "true", "Content-Type", "application/x-www-form-urlencoded")
+	if a.header.Get("HX-Retarget") != "" || !strings.Contains(a.header.Get("HX-Trigger"), `"toast"`) {
+		t.Errorf("too many requests: %v", a.header)
+	}
+}
+
+// TestErrorWords asks that a page has words of its own for every code, and that
+// it speaks to a person.
+func TestErrorWords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	for _, m := range regexp.MustCompile(`<dt id="([a-z_]+)">`).FindAllStringSubmatch(w.want(200, "anonymous", "GET", "/docs/errors", nil).body, -1) {
+		if key := "error.title." + m[1]; text.Get(key) == key {
+			t.Errorf("%s has no title for pages", m[1])
+		}
+	}
+	for path, want := range map[string]string{
+		"/admin":   "Your account has no permission for this.",
+		"/nothing": "The page was moved or removed",
+	} {
+		if a := w.as("alice", "GET", path, nil, "Accept", "text/html"); !strings.Contains(a.body, want) {
+			t.Errorf("%s: %s", path, between(a.body, "<main", "</main>"))
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package views
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"upload-service/views/text"
@@ -15,16 +16,19 @@ type Home struct {
 	TTL     time.Duration // how long an upload waits
 	Storage Storage
 	Waiting []Waiting
+	More    bool // uploads wait that are not listed
 	Submit  Submit
 	Folders []string // that there are, with a trailing slash
 	Recent  []Recent
+
+	MaxDescription int // bytes
 }
 
 // Page renders the page.
 func (v Home) Page(w io.Writer) error { return execute(w, "home.html", v) }
 
-// Rows renders the uploads that wait.
-func (v Home) Rows(w io.Writer) error { return execute(w, "waiting", v.Waiting) }
+// Rows renders the uploads that wait, and what changes with them.
+func (v Home) Rows(w io.Writer) error { return execute(w, "waitingrows", v) }
 
 // Waiting is an upload that is complete and not yet permanent.
 type Waiting struct {
@@ -38,6 +42,9 @@ type Waiting struct {
 	Soon      bool // little is left
 	Chosen    bool // for the form
 }
+
+// Seconds are how many are left.
+func (w Waiting) Seconds() int { return int(w.Left.Seconds()) }
 
 // Expires says how much time is left.
 func (w Waiting) Expires() string {
@@ -63,6 +70,15 @@ type Submit struct {
 	Message string
 	Taken   []Taken // names that are taken
 	Lost    int     // tokens that are no longer there
+	Saved   int     // tokens that were submitted before
+}
+
+// General is what was wrong, if it is not about one of the fields.
+func (s Submit) General() string {
+	if slices.Contains([]string{"path", "metadata.description", "tags"}, s.Field) {
+		return ""
+	}
+	return s.Message
 }
 
 // Wrong reports whether a field is the one that was wrong.
@@ -88,6 +104,7 @@ type Recent struct {
 type Storage struct {
 	Used, Quota     int64 // bytes; a Quota of 0 is none
 	Files, MaxFiles int64
+	Part            bool // it takes the place of the one in the page
 }
 
 // Percent is how full it is.

@@ -51,7 +51,7 @@ type Config struct {
 
 	TemporaryTTL    Duration `env:"UPLOAD_TEMPORARY_TTL" envDefault:"24h" help:"life of a temporary upload since it was last used"`
 	CleanupInterval Duration `env:"UPLOAD_CLEANUP_INTERVAL" envDefault:"10m" help:"time between two sweeps"`
-	Undo            Duration `env:"UPLOAD_UNDO" envDefault:"10m" help:"how long a deleted or replaced file can be restored; 0 is not at all"`
+	Undo            Duration `env:"UPLOAD_UNDO" envDefault:"10m" help:"how long a deleted or replaced file, or a discarded upload, can be restored; 0 is not at all"`
 	HeaderTimeout   Duration `env:"UPLOAD_HEADER_TIMEOUT" envDefault:"30s" help:"time for the headers and the first 8 KiB of a body to arrive"`
 	IdleTimeout     Duration `env:"UPLOAD_IDLE_TIMEOUT" envDefault:"60s" help:"a connection on which nothing moves for so long is closed"`
 	ShutdownGrace   Duration `env:"UPLOAD_SHUTDOWN_GRACE" envDefault:"2m" help:"time for running requests to end at shutdown"`

@@ -13,7 +13,7 @@ await run({
   async 'a page that is not there says so'(open) {
     const { page } = await open({ allow: [/404/] })
     assert.equal((await page.goto(job.base + '/nothing')).status(), 404)
-    assert.equal(await page.textContent('h1'), 'Not found')
+    assert.equal(await page.textContent('h1'), 'There is nothing here')
     await page.goto(job.base + '/')
     await page.evaluate(() => {
       const link = document.createElement('a')
@@ -22,7 +22,7 @@ await run({
       window.htmx.process(document.querySelector('main'))
       link.click()
     })
-    await page.waitForSelector('h1:has-text("Not found")')
+    await page.waitForSelector('h1:has-text("There is nothing here")')
   },
 
   async 'they look right, and everybody can use them'(open) {

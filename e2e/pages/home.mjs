@@ -51,11 +51,132 @@ await run({
     await page.goto(job.base + '/')
     await page.fill('#folder', 'a/../b')
     await page.click('#submit [data-count]')
-    await page.waitForSelector('#submit .note')
+    await page.waitForSelector('#folder-wrong')
     assert.ok(await page.isChecked(`input[value="${token}"]`))
     assert.equal(await page.inputValue('#folder'), 'a/../b')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'folder')
+    await axe(page, 'a wrong folder')
+    assert.equal(page.url(), job.base + '/') // where a reload finds a page
     await page.click(`li[data-token="${token}"] .acts button`)
     await page.waitForSelector(`li[data-token="${token}"]`, { state: 'detached' })
+  },
+
+  async 'a discard can be taken back, and leaves the form alone'(open) {
+    const token = await upload('five.txt')
+    const { page } = await open()
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    await page.fill('#description', 'typed')
+    const gone = page.waitForSelector(`li[data-token="${token}"]`, { state: 'detached' })
+    await page.click(`#d-${token}`)
+    await gone
+    await page.click('#toasts .toast:has-text("Discarded 1 file.") [data-undo]')
+    await page.waitForSelector(`li[data-token="${token}"]`)
+    await page.waitForSelector('#toasts .toast:has-text("1 file is back.")')
+    await page.click('button:has-text("Discard all")')
+    await page.waitForSelector('li[data-token]', { state: 'detached' })
+    await page.keyboard.press('Control+z')
+    await page.waitForSelector(`li[data-token="${token}"]`)
+    assert.equal(await page.inputValue('#description'), 'typed')
+  },
+
+  async 'without an answer one is told, and can try again'(open) {
+    const token = await upload('six.txt')
+    const { page, context } = await open({ allow: [/ERR_INTERNET_DISCONNECTED|502|htmx:/] })
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    await page.fill('#description', 'typed')
+    await page.click(`#d-${token}`)
+    const undo = page.locator('#toasts [data-undo]')
+    await undo.waitFor()
+    await context.setOffline(true)
+    await undo.click()
+    await page.waitForSelector('#toasts .toast:has-text("No answer from the server.")')
+    await context.setOffline(false)
+    await undo.click()
+    await page.waitForSelector(`li[data-token="${token}"]`)
+    await page.route('**/submit', (route) => route.fulfill({ status: 502, body: '<main id="main">a proxy</main>' }))
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('#toasts .toast:has-text("The server is in trouble.")')
+    assert.equal(await page.inputValue('#description'), 'typed')
+    await axe(page, 'no answer')
+  },
+
+  async 'a form that is sent after the session ended keeps what was typed'(open) {
+    await upload('seven.txt')
+    const { page, context } = await open({ allow: [/401/] })
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    await page.fill('#folder', 'typed')
+    await page.fill('#description', 'typed')
+    await context.clearCookies()
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('dialog[open]:has-text("You have been signed out")')
+    await page.click('dialog [data-close]')
+    assert.equal(await page.inputValue('#description'), 'typed')
+    await page.click('[data-nav=keys]')
+    await page.waitForSelector('dialog[open]')
+    assert.equal(await page.inputValue('#folder'), 'typed')
+    assert.equal(page.url(), job.base + '/')
+  },
+
+  async 'a second window is told what the first one submitted'(open) {
+    const token = await upload('eight.txt')
+    const { page, context } = await open({ allow: [/409/] })
+    const other = await context.newPage()
+    for (const window of [page, other]) {
+      await window.goto(job.base + '/')
+      await window.waitForLoadState('networkidle')
+    }
+    await page.fill('#folder', 'first')
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('#toasts .toast:has-text("Saved")')
+    await other.fill('#folder', 'second')
+    await other.click('#submit [data-count]')
+    await other.waitForSelector('#submit .note:has-text("submitted before, from another window")')
+    assert.equal(await other.locator(`#c-${token}`).count(), 0)
+    await axe(other, 'a second window')
+  },
+
+  async 'a file that finishes takes nobody the focus'(open) {
+    const token = await upload('nine.txt')
+    const { page } = await open()
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    await page.focus(`#c-${token}`)
+    const next = await upload('ten.txt')
+    await page.evaluate(() => document.body.dispatchEvent(new CustomEvent('upload:ready', { bubbles: true })))
+    await page.waitForSelector(`#c-${next}`)
+    await page.waitForFunction((id) => document.activeElement.id === id, `c-${token}`)
+  },
+
+  async 'what runs out says so, and is not submitted'(open) {
+    const token = await upload('eleven.txt')
+    const { page } = await open({ allow: [/ERR_FAILED/] })
+    await page.clock.install()
+    await page.route('**/touch', (route) => route.abort()) // which would make it last longer
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    const row = `li[data-token="${token}"]`
+    assert.match(await page.textContent(row), /Expires in 2[34] h/)
+    await page.clock.fastForward('23:30:00')
+    await page.waitForSelector(`${row} .chip-w:has-text("min")`)
+    await page.clock.fastForward('01:00:00')
+    await page.waitForSelector(`${row} .chip-b:has-text("Expired. Add the file again.")`)
+    assert.ok(await page.isDisabled(`#c-${token}`))
+  },
+
+  async 'a description that is too long is told before it is sent'(open) {
+    await upload('twelve.txt')
+    const { page } = await open()
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    await page.fill('#description', 'я'.repeat(600))
+    await page.click('#submit [data-count]')
+    assert.match(await page.evaluate(() => document.querySelector('#description').validationMessage), /too long/)
+    await page.fill('#description', 'я'.repeat(500))
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('#toasts .toast:has-text("Saved")')
   },
 
   async 'everything works without scripts'(open) {

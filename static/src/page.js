@@ -24,7 +24,7 @@ function dress(root) {
     const date = new Date(time.dateTime)
     time.title = full.format(date)
     time.dataset.local = ''
-    time.textContent = localTime(date)
+    if (!time.closest('[data-expires]')) time.textContent = localTime(date)
   }
   for (const link of document.querySelectorAll('[data-nav]')) {
     const { pathname } = new URL(link.href)
@@ -90,14 +90,16 @@ document.addEventListener('htmx:configRequest', (event) => {
   if (submitter.hasAttribute('formaction')) event.detail.path = submitter.getAttribute('formaction')
 })
 
-// A row whose form takes it away is removed without a new page.
+// What changes the list of what waits changes nothing else on the page: the
+// answer makes the list come anew. A row goes at once.
 document.addEventListener('htmx:configRequest', (event) => {
-  if (event.target.matches('form[data-row]')) delete event.detail.headers['HX-Boosted']
+  if (event.target.matches('form[data-waiting]')) delete event.detail.headers['HX-Boosted']
 })
 document.addEventListener('htmx:beforeSwap', (event) => {
   const form = event.detail.requestConfig?.elt
-  if (!form?.matches?.('form[data-row]') || event.detail.xhr.status >= 400) return
+  if (!form?.matches?.('form[data-waiting]') || event.detail.xhr.status >= 400) return
   event.detail.shouldSwap = false
+  if (!form.matches('[data-row]')) return
   const row = form.closest('li, tr')
   const next = row.nextElementSibling ?? row.previousElementSibling
   row.remove()

@@ -6,6 +6,10 @@ import { script as text } from './text.js'
 const channel = new BroadcastChannel('session')
 
 document.body.addEventListener('session-expired', () => {
+  if (!document.body.dataset.owner) { // nobody was signed in, so nothing ended
+    location.assign('/login')
+    return
+  }
   const dialog = document.getElementById('dialog')
   if (dialog.open) return
   dialog.innerHTML = '<div class="dlg-h"><h2 id="dialog-title"></h2></div><div class="dlg-b"><p></p></div>' +

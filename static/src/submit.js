@@ -26,6 +26,45 @@ function watch() {
   seen.observe(form)
 }
 
+// The queue asks the drop zone how much may come.
+function room() {
+  const storage = $('#storage')
+  if (storage && $('#drop')) $('#drop').dataset.left = storage.dataset.left
+}
+document.addEventListener('htmx:oobAfterSwap', room)
+
+// What waits counts its time down from when the server wrote it: its clock and
+// the reader's may differ. What has run out cannot be submitted any more.
+const minute = 60_000
+function expire() {
+  for (const chip of document.querySelectorAll('[data-expires]')) {
+    chip.until ??= Date.now() + chip.dataset.expires * 1000
+    const left = chip.until - Date.now()
+    const hours = left / (60 * minute)
+    chip.classList.toggle('chip', hours < 1)
+    chip.classList.toggle('chip-w', hours < 1 && left > 0)
+    chip.classList.toggle('chip-b', left <= 0)
+    chip.querySelector('time').textContent = left <= 0 ? text.expired
+      : hours < 1 ? fill(text.expires_minutes, Math.floor(left / minute) + 1)
+        : hours < 48 ? fill(text.expires_hours, Math.floor(hours)) : fill(text.expires_days, Math.floor(hours / 24))
+    const box = chip.closest('li').querySelector('input[name=token]')
+    if (left > 0 || box.disabled) continue
+    box.checked = false
+    box.disabled = true
+    count()
+  }
+}
+setInterval(expire, 15_000)
+expire()
+document.addEventListener('htmx:afterSettle', expire)
+
+// A description is bounded in bytes, which maxlength cannot say.
+document.addEventListener('input', ({ target }) => {
+  if (!target.dataset.bytes) return
+  const long = new TextEncoder().encode(target.value).length > target.dataset.bytes
+  target.setCustomValidity(long ? text.too_long : '')
+})
+
 document.addEventListener('change', (event) => event.target.matches('input[name=token]') && count())
 document.addEventListener('rows:changed', count)
 document.addEventListener('htmx:afterSettle', count)

@@ -465,11 +465,12 @@ document.body.addEventListener('session-renewed', () => {
 })
 
 // A form that is looked at does not expire under its reader.
-setInterval(() => {
+setInterval(async () => {
   if (document.visibilityState !== 'visible') return
-  for (const row of document.querySelectorAll('#waiting-list [data-token]')) {
-    fetch(`/api/v1/uploads/${row.dataset.token}/touch`, { method: 'POST' }).catch(() => {})
-  }
+  const rows = [...document.querySelectorAll('#waiting-list [data-token]')]
+  const touched = await Promise.all(rows.map((row) =>
+    fetch(`/api/v1/uploads/${row.dataset.token}/touch`, { method: 'POST' }).then((res) => res.ok, () => false)))
+  if (touched.includes(true)) document.body.dispatchEvent(new CustomEvent('waiting', { bubbles: true }))
 }, touchEvery)
 
 mount()
