@@ -49,8 +49,13 @@ func TestPages(t *testing.T) {
 				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,
 				"scratch": t.TempDir(),
 			}
-			if name == "signin" {
+			switch name {
+			case "signin":
 				addGitHub(t, job)
+			case "upload":
+				network := newNetwork(t, s.url)
+				network.bad(func(int) fate { return fate{after: 12 << 20, cut: true} })
+				job["network"] = network.url()
 			}
 			runPage(t, script, job)
 		})

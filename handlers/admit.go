@@ -95,6 +95,10 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 
 var errSignIn = store.Errorf(store.CodeUnauthenticated, "Sign in, or send an API key: Authorization: Bearer ups_...")
 
+// errOtherOwner is for a page that was made for somebody else than who is signed
+// in now: what it asks for must not happen to their files.
+var errOtherOwner = store.Errorf(store.CodeUnauthenticated, "Another account is signed in now. Load the page again.")
+
 func tooLarge(limit int64) error {
 	return store.Errorf(store.CodeTooLarge, "A request to this address may have at most %d bytes.", limit)
 }
@@ -122,6 +126,9 @@ func (s *Server) identify(c *fiber.Ctx) (p auth.Principal, known bool, err error
 	}
 	if err == nil && !safeMethod(c) {
 		err = s.checkOrigin(c)
+	}
+	if owner := c.Get("Upload-Owner"); err == nil && owner != "" && owner != string(p.Owner.ID) {
+		err = errOtherOwner
 	}
 	return p, err == nil, err
 }

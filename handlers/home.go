@@ -96,7 +96,7 @@ func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.W
 	}
 	for _, u := range all[:min(len(all), maxWaiting)] {
 		w := views.Waiting{
-			Token: string(u.Token), Name: u.Parts[0].Name.Base(), More: len(u.Parts) - 1,
+			Token: string(u.Token), Name: string(u.Parts[0].Name), More: len(u.Parts) - 1,
 			Kind: views.KindOf(u.Parts[0].ContentType), ExpiresAt: u.ExpiresAt, Left: time.Until(u.ExpiresAt), Chosen: true,
 		}
 		w.Soon = w.Left < soon
@@ -329,8 +329,10 @@ func (s *Server) missing(ctx context.Context, owner store.Owner, form *views.Sub
 	return nil
 }
 
-// taken lists which names of a form are taken where it wants them.
+// taken lists which names of a form are taken where it wants them, by a file
+// or by another one of the form.
 func (s *Server) taken(ctx context.Context, owner store.Owner, form views.Submit) (list []views.Taken, err error) {
+	sizes := map[store.Path]int64{}
 	for _, t := range form.Tokens {
 		token, err := store.ParseToken(t)
 		if err != nil {
@@ -348,14 +350,19 @@ func (s *Server) taken(ctx context.Context, owner store.Owner, form views.Submit
 			if err != nil {
 				return nil, nil
 			}
-			f, err := s.store.GetFile(ctx, owner.ID, p)
-			if store.CodeOf(err) == store.CodeNotFound {
-				continue
+			taken := views.Taken{Name: string(part.Name), NewSize: part.Size}
+			if taken.Size, taken.Twice = sizes[p]; !taken.Twice {
+				sizes[p] = part.Size
+				f, err := s.store.GetFile(ctx, owner.ID, p)
+				if store.CodeOf(err) == store.CodeNotFound {
+					continue
+				}
+				if err != nil {
+					return nil, err
+				}
+				taken.Size = f.Size
 			}
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, views.Taken{Name: p.Base(), Size: f.Size, At: f.UpdatedAt, NewSize: part.Size})
+			list = append(list, taken)
 		}
 	}
 	return list, nil

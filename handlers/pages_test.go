@@ -81,6 +81,12 @@ func TestSubmit(t *testing.T) {
 		}
 	}
 
+	twice := values.Get("token")
+	a = form(url.Values{"token": {twice, upload()}, "folder": {"new"}, "on_conflict": {"fail"}})
+	if a.status != 409 || !strings.Contains(a.body, "1 name is already taken in new") || !strings.Contains(a.body, "twice among your files") {
+		t.Errorf("a name twice: %d: %s", a.status, between(a.body, `id="submit"`, "</form>"))
+	}
+
 	// 3. The answer to the question wins over the choice.
 	values.Set("folder", "docs")
 	values.Set("on_conflict_now", "rename")

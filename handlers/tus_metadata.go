@@ -11,8 +11,9 @@ import (
 // separated by commas; keys are unique and a value may be missing. The header
 // is given back as it came.
 //
-// The service knows filename (or name), filetype (or type), purpose, and with
-// persist=true folder: the upload becomes that file when it is complete.
+// The service knows filename (or name), relativePath of a file that was chosen
+// with its folder, filetype (or type), purpose, and with persist=true folder:
+// the upload becomes that file when it is complete.
 func parseTusMetadata(header string) (b store.Begin, err error) {
 	b = store.Begin{Label: header, Length: -1}
 	values := map[string]string{}
@@ -40,6 +41,7 @@ func parseTusMetadata(header string) (b store.Begin, err error) {
 	if name := first("filename", "name"); name != "" {
 		b.Name = store.CleanName(name, "")
 	}
+	b.Name = withFolders(values["relativePath"], b.Name)
 	b.Type = first("filetype", "type")
 	b.Purpose = values["purpose"]
 	if values["persist"] == "true" {
@@ -50,6 +52,20 @@ func parseTusMetadata(header string) (b store.Begin, err error) {
 		b.Then = &store.Goal{Folder: folder, OnConflict: store.Replace}
 	}
 	return b, nil
+}
+
+// withFolders is a name with the folders of the relative path that a browser tells.
+// Folders that cannot be are left out, like all of a name that only hints.
+func withFolders(relative string, name store.Path) store.Path {
+	p, err := store.ParsePath(relative)
+	if err != nil || name == "" {
+		return name
+	}
+	joined, err := name.Join(p.Dir())
+	if err != nil {
+		return name
+	}
+	return joined
 }
 
 // isToken reports whether a key is printable ASCII without spaces and commas.

@@ -510,3 +510,35 @@ func TestTusTransient(t *testing.T) {
 		w.wantOffset(url, 9000)
 	}
 }
+
+// TestTusRelativePath: the folders of a file that was chosen with its folder are
+// kept, if they can be.
+func TestTusRelativePath(t *testing.T) {
+	t.Parallel()
+	w := tus{newWorld(t, setup{})}
+	for _, c := range []struct{ filename, relative, want string }{
+		{"x.txt", "trip/day 1/x.txt", "trip/day 1/x.txt"},
+		{"new.txt", "trip/x.txt", "trip/new.txt"},
+		{"x.txt", "x.txt", "x.txt"},
+		{"x.txt", "null", "x.txt"},
+		{"x.txt", "", "x.txt"},
+		{"x.txt", "../x.txt", "x.txt"},
+		{"x.txt", "/etc/x.txt", "x.txt"},
+		{"x.txt", `a\b/x.txt`, "x.txt"},
+		{"x.txt", ".upload-service/x.txt", "x.txt"},
+		{"x.txt", strings.Repeat("a/", 600) + "x.txt", "x.txt"},
+		{"a\nb.txt", "trip/a\nb.txt", "a_b.txt"},
+	} {
+		url := w.create("Upload-Length", "0", "Upload-Metadata",
+			"filename "+b64(c.filename)+",relativePath "+b64(c.relative))
+		token := url[strings.LastIndexByte(url, '/')+1:]
+		if a := w.want(200, "alice", "GET", "/api/v1/uploads/"+token, nil); !strings.Contains(a.body, `"name":"`+c.want+`"`) {
+			t.Errorf("%q %q: want %q: %s", c.filename, c.relative, c.want, a.body)
+		}
+		a := w.want(200, "alice", "POST", "/api/v1/uploads/"+token+"/persist",
+			strings.NewReader(`{"folder":"to","on_conflict":"rename"}`), "Content-Type", "application/json")
+		if want := strings.TrimSuffix("to/"+c.want, ".txt"); !strings.Contains(a.body, `"path":"`+want) {
+			t.Errorf("%q: became %s", c.relative, a.body)
+		}
+	}
+}

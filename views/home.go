@@ -33,7 +33,7 @@ func (v Home) Rows(w io.Writer) error { return execute(w, "waitingrows", v) }
 // Waiting is an upload that is complete and not yet permanent.
 type Waiting struct {
 	Token     string
-	Name      string // of its first file
+	Name      string // of its first file, with the folders that came with it
 	More      int    // further files
 	Size      int64  // bytes of all
 	Kind      Kind
@@ -84,12 +84,12 @@ func (s Submit) General() string {
 // Wrong reports whether a field is the one that was wrong.
 func (s Submit) Wrong(field string) bool { return s.Message != "" && s.Field == field }
 
-// Taken is a file whose name a form wants.
+// Taken is a name that a form wants and cannot have.
 type Taken struct {
-	Name    string
+	Name    string // with its folders below that of the form
 	Size    int64
-	At      time.Time
 	NewSize int64
+	Twice   bool // by the form itself
 }
 
 // Recent is a file that was submitted a short while ago.

@@ -15,12 +15,16 @@ const axeSource = fs.readFileSync(createRequire(import.meta.url).resolve('axe-co
 // The widths at which pages are looked at, in CSS pixels.
 export const widths = [320, 360, 720, 800, 1020, 1180, 1400]
 
+// An address that leads to this machine, and that a browser trusts no more than
+// any other one of plain http.
+export const elsewhere = '192.0.2.1'
+
 export async function run(steps) {
   const browser = await chromium.launch({
     executablePath: job.chromium,
     headless: true,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
+      '--disable-component-update', '--disable-sync', `--host-resolver-rules=MAP ${elsewhere} 127.0.0.1`],
   })
   process.once('SIGINT', () => browser.close().finally(() => process.exit(1)))
   let failed = 0
@@ -45,14 +49,14 @@ export async function run(steps) {
 // open makes a browser window. Whatever goes wrong in its pages, policy
 // violations included, is in problems and fails the step at its end.
 async function open(browser, opened, {
-  signedIn = true, scheme = 'light', width = 1400, height = 900, javaScript = true, allow = [], ...more
+  signedIn = true, scheme = 'light', width = 1400, height = 900, javaScript = true, allow = [], base = job.base, ...more
 } = {}) {
   const context = await browser.newContext({
     viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: javaScript, reducedMotion: 'reduce', ...more,
   })
   if (signedIn) {
     await context.addCookies([{
-      name: 'upload_session', value: job.session, url: job.base, httpOnly: true, sameSite: 'Lax',
+      name: 'upload_session', value: job.session, url: base, httpOnly: true, sameSite: 'Lax',
     }])
   }
   const page = await context.newPage()
@@ -171,6 +175,7 @@ export async function api(method, at, body, headers = {}) {
 // file makes a file on disk and returns its path.
 export function file(name, content) {
   const at = path.join(job.scratch ?? os.tmpdir(), name)
+  fs.mkdirSync(path.dirname(at), { recursive: true })
   fs.writeFileSync(at, content)
   return at
 }

@@ -3,20 +3,11 @@
 import htmx from 'htmx.org/dist/htmx.esm.js'
 import './page.js'
 import './toasts.js'
+import './intake.js'
 import './submit.js'
 import './session.js'
 import './files.js'
 import './keys.js'
-
-// The queue outlives the pages between which a person moves. It is a bundle of
-// its own, loaded when there is time.
-const queue = () => import(document.body.dataset.uploader)
-const wanted = () => document.querySelector('#drop, [data-needs-queue]')
-if (wanted()) {
-  ('requestIdleCallback' in window ? requestIdleCallback : setTimeout)(queue)
-} else {
-  document.addEventListener('htmx:afterSettle', () => wanted() && queue())
-}
 
 // htmx leaves errors unswapped. Ours say where they go, a proxy's do not.
 document.addEventListener('htmx:beforeSwap', (event) => {

@@ -32,8 +32,6 @@ function dress(root) {
     const current = pathname === '/' ? here === '/' : here.startsWith(pathname.split('/').slice(0, 2).join('/'))
     current ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current')
   }
-  // In an urlencoded form of htmx a picker would be sent as a text.
-  document.querySelector('#drop input[type=file]')?.removeAttribute('name')
   root.querySelector('[data-focus]')?.focus()
 }
 dress(document)

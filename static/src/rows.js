@@ -53,15 +53,15 @@ const icons = { paused: 'pause', retrying: 'retry', offline: 'warn', blocked: 'w
 // row makes the element of an upload once; draw keeps it true.
 export function row(item, act) {
   const li = document.createElement('li')
-  const [head, tail] = split(item.file.name)
+  const [head, tail] = split(item.path)
   const look = kind(item.file.type)
   li.innerHTML = `<span class="tile k-${look.tile}">${icon(look.icon)}</span><div class="body">` +
     '<span class="name"><span class="a"></span><span class="z"></span></span><p class="meta num"></p>' +
     '<progress max="100"></progress></div><div class="acts"></div><p class="fix" hidden></p>'
-  li.querySelector('.name').title = item.file.name
+  li.querySelector('.name').title = item.path
   li.querySelector('.a').textContent = head
   li.querySelector('.z').textContent = tail
-  li.querySelector('progress').ariaLabel = item.file.name
+  li.querySelector('progress').ariaLabel = item.path
   li.addEventListener('click', (event) => {
     const button = event.target.closest('[data-act]')
     if (button) act[button.dataset.act](item)
@@ -114,7 +114,7 @@ export function draw(item) {
     const b = button(name)
     b.className = name === 'cancel' || name === 'remove' ? 'ib ib-d' : 'ib'
     b.title = text[`act_${name}`]
-    b.ariaLabel = fill(text.act_on, text[`act_${name}`], item.file.name)
+    b.ariaLabel = fill(text.act_on, text[`act_${name}`], item.path)
     b.innerHTML = icon(drawing)
     acts.append(b)
   }

@@ -17,17 +17,18 @@ const undoable = 50e6
 const touchEvery = 5 * 60_000
 
 const items = []
-const owner = () => document.body.dataset.owner
-const prefix = () => `upload:${owner()}:`
+const { owner } = document.body.dataset
+const prefix = `upload:${owner}:`
+const headers = { 'Upload-Owner': owner } // nobody else's, if another account signs in meanwhile
 const active = (item) => ['starting', 'uploading', 'finishing'].includes(item.state)
 const unfinished = (item) => active(item) || ['queued', 'paused', 'retrying', 'offline', 'blocked'].includes(item.state)
 
-const fingerprint = ({ name, size, type, lastModified }) => [name, size, type, lastModified].join('|')
+const fingerprint = ({ size, type, lastModified }, path) => [path, size, type, lastModified].join('|')
 const remember = (item) => {
   const { name, size, type, lastModified } = item.file
-  localStorage.setItem(prefix() + item.id, JSON.stringify({ url: item.url, name, size, type, lastModified }))
+  localStorage.setItem(prefix + item.id, JSON.stringify({ url: item.url, path: item.path, name, size, type, lastModified }))
 }
-const forget = (item) => localStorage.removeItem(prefix() + item.id)
+const forget = (item) => localStorage.removeItem(prefix + item.id)
 
 // Law: set() is the only way from one state to another.
 function set(item, state, more = {}) {
@@ -56,21 +57,24 @@ async function start(item) {
     return set(item, 'failed', { error: text.other_tab, action: 'retry' })
   }
   if (item.state !== 'starting') return // paused or cancelled meanwhile
-  item.upload ??= new Upload(item.file, {
-    endpoint: item.endpoint,
-    uploadUrl: item.url,
+  item.upload = new Upload(item.file, {
+    // With both, it would begin anew whatever is answered about what there is.
+    ...(item.url ? { uploadUrl: item.url } : { endpoint: item.endpoint }),
     chunkSize: chunk,
     uploadDataDuringCreation: item.file.size <= small,
+    headers,
     retryDelays: null, // failed() decides
     storeFingerprintForResuming: false, // remember() does
-    metadata: { filename: item.file.name, filetype: item.file.type },
+    metadata: { filename: item.file.name, filetype: item.file.type, ...(item.path.includes('/') && { relativePath: item.path }) },
     onUploadUrlAvailable() {
       item.url = item.upload.url
       remember(item)
     },
-    onProgress(loaded) {
-      item.tries = 0
-      progress(item, loaded)
+    onProgress: (loaded) => progress(item, loaded),
+    onAfterResponse(_, response) { // what was acknowledged counts, not what was sent
+      const acknowledged = Number(response.getHeader('Upload-Offset'))
+      if (acknowledged > item.acknowledged) item.tries = 0
+      item.acknowledged = Math.max(item.acknowledged, acknowledged)
     },
     onSuccess() {
       item.url = item.upload.url
@@ -83,10 +87,13 @@ async function start(item) {
 
 const say = (detail) => document.dispatchEvent(new CustomEvent('toast', { detail }))
 
-// claim takes the lock of a file for as long as its upload is unfinished.
+// claim takes the lock of a file for as long as its upload is unfinished. A
+// browser has locks only for https and for this machine; without them, who
+// comes last goes on with an upload.
 function claim(item) {
+  if (!navigator.locks) return Promise.resolve(true)
   return new Promise((taken) => {
-    navigator.locks.request(prefix() + item.id, { ifAvailable: true }, (lock) => {
+    navigator.locks.request(prefix + item.id, { ifAvailable: true }, (lock) => {
       if (!lock) return taken(false)
       return new Promise((free) => {
         item.lock = free
@@ -111,14 +118,21 @@ function progress(item, loaded) {
   paint()
 }
 
+// What changes the list of what waits changes it in all tabs.
+const tabs = new BroadcastChannel(prefix)
+const changed = () => document.body.dispatchEvent(new CustomEvent('upload:ready', { bubbles: true }))
+tabs.addEventListener('message', changed)
+document.addEventListener('htmx:afterRequest', ({ detail: { requestConfig, successful } }) => {
+  if (successful && requestConfig.verb === 'post' && /^\/(submit|waiting)/.test(requestConfig.path)) tabs.postMessage('')
+})
+
 function done(item) {
   forget(item)
   item.token = item.url.split('/').pop()
   set(item, 'ready', { loaded: item.file.size })
   tell(fill(text.live_uploaded, item.file.name))
-  document.body.dispatchEvent(new CustomEvent('upload:ready', {
-    bubbles: true, detail: { token: item.token, name: item.file.name, size: item.file.size },
-  }))
+  changed()
+  tabs.postMessage('')
   if (!document.getElementById('waiting-list')) remove(item)
   if (!items.some(unfinished)) {
     const lost = items.filter((i) => i.state === 'failed').length
@@ -143,19 +157,22 @@ async function failed(item, error) {
   if ((status === 404 || status === 410) && item.url && !item.anew) {
     forget(item)
     item.anew = true
-    item.url = item.upload = undefined
-    item.loaded = 0
+    item.url = undefined
+    item.loaded = item.acknowledged = 0
     return set(item, 'queued')
   }
   if (status === 0 || [409, 423, 429].includes(status) || (status >= 500 && status !== 507)) {
     const wait = Math.max(after, waits[Math.min(item.tries++, waits.length - 1)])
-    return retry(item, wait, status === 429 ? text.rate : text.lost)
+    return retry(item, wait, because[status] ?? (status ? text.server : text.lost))
   }
-  forget(item)
-  const retryable = status === 507 || status === 460
-  set(item, 'failed', { error: reason(status, response), action: retryable ? 'retry' : '' })
+  const problem = explain(status, response)
+  const retryable = status === 507 || status === 460 || problem.code === 'quota_exceeded'
+  if (!retryable) forget(item)
+  set(item, 'failed', { error: problem.text, action: retryable ? 'retry' : '' })
   tell(fill(text.live_failed, item.file.name, item.error), true)
 }
+
+const because = { 409: text.in_use, 423: text.in_use, 429: text.rate, 503: text.busy }
 
 function retry(item, wait, why) {
   set(item, 'retrying', { due: performance.now() + wait, why })
@@ -172,26 +189,27 @@ async function readable(file) {
   }
 }
 
-function reason(status, response) {
-  if (status === 507) return text.disk
+function explain(status, response) {
+  if (status === 507) return { text: text.disk }
   try {
     const { code, detail } = JSON.parse(response.getBody())
-    return code === 'quota_exceeded' ? text.quota : detail
+    return { code, text: code === 'quota_exceeded' ? text.quota : detail }
   } catch {
-    return fill(text.refused, status)
+    return { text: fill(text.refused, status) }
   }
 }
 
 // add takes files that a person chose, dropped or pasted.
-function add(files) {
+export function add(files) {
   const drop = document.getElementById('drop')
   const max = Number(drop?.dataset.maxFile) || Infinity
   const left = Number(drop?.dataset.left ?? -1)
   let room = (left < 0 ? Infinity : left) - items.filter(unfinished).reduce((sum, i) => sum + i.file.size - i.loaded, 0)
   let added = 0
-  for (const file of [...files].sort((a, b) => a.size - b.size)) {
-    const id = fingerprint(file)
-    const known = items.find((i) => i.id === id && (unfinished(i) || i.state === 'needs-file'))
+  for (const { file, path } of files.sort((a, b) => a.file.size - b.file.size)) {
+    const id = fingerprint(file, path)
+    const known = items.find((i) => i.id === id && (unfinished(i) || i.state === 'needs-file')) ??
+      items.find((i) => i.state === 'needs-file' && fingerprint(i.file, i.file.name) === id) // without its folder
     if (known) {
       if (known.state === 'needs-file') {
         known.file = file
@@ -200,7 +218,7 @@ function add(files) {
       }
       continue
     }
-    const item = make(file, id)
+    const item = make(file, path, id)
     if (file.size > max) {
       set(item, 'rejected', { error: fill(text.too_large, bytes(file.size), limit(max)) })
       tell(fill(text.live_failed, file.name, item.error), true)
@@ -218,10 +236,10 @@ function add(files) {
 
 const limit = (n) => (n % 2 ** 30 ? bytes(n) : `${n / 2 ** 30}\u00a0GiB`)
 
-function make(file, id, more = {}) {
-  const known = JSON.parse(localStorage.getItem(prefix() + id) ?? '{}')
+function make(file, path, id, more = {}) {
+  const known = JSON.parse(localStorage.getItem(prefix + id) ?? '{}')
   const item = {
-    id, file, url: known.url, loaded: 0, tries: 0, samples: [], speed: 0, endpoint: '/tus/', ...more,
+    id, file, path, url: known.url, loaded: 0, acknowledged: more.loaded ?? 0, tries: 0, samples: [], speed: 0, endpoint: '/tus/', ...more,
   }
   item.li = row(item, act)
   items.push(item)
@@ -269,7 +287,7 @@ const act = {
     const end = async () => {
       forget(item)
       // Whoever is not there any more need not be told.
-      if (item.url) await Upload.terminate(item.url, { retryDelays: null }).catch(() => {})
+      if (item.url) await Upload.terminate(item.url, { headers, retryDelays: null }).catch(() => {})
     }
     if (began === 'uploading' && item.loaded > undoable) {
       set(item, 'cancelled')
@@ -332,7 +350,8 @@ function paint() {
     if (items.some((i) => i.state === 'retrying' || active(i))) paint()
   }, 250)
 }
-const ask = (event) => event.preventDefault()
+let leaving = false
+const ask = (event) => leaving || event.preventDefault()
 
 function toggleAll() {
   const running = items.filter(unfinished)
@@ -364,81 +383,25 @@ function tell(message, urgent = false) {
 
 // recall lists what a page before this one left unfinished.
 async function recall() {
-  const held = new Set((await navigator.locks.query()).held.map((lock) => lock.name))
+  let unknown = false
+  const held = new Set((await navigator.locks?.query())?.held.map((lock) => lock.name))
   for (const key of Object.keys(localStorage)) {
-    if (!key.startsWith(prefix()) || held.has(key)) continue
-    const id = key.slice(prefix().length)
+    if (!key.startsWith(prefix) || held.has(key)) continue
+    const id = key.slice(prefix.length)
+    const { url, path, ...file } = JSON.parse(localStorage.getItem(key))
+    const res = await fetch(url, { method: 'HEAD', headers: { ...headers, 'Tus-Resumable': '1.0.0' } }).catch(() => null)
     if (items.some((item) => item.id === id)) continue
-    const { url, ...file } = JSON.parse(localStorage.getItem(key))
-    const res = await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } }).catch(() => null)
-    if (!res || res.status === 401) continue // asked again with the next page
-    const offset = Number(res.headers.get('Upload-Offset'))
-    if (!res.ok || offset === file.size) { // gone, or complete: then the server lists it
+    const offset = Number(res?.headers.get('Upload-Offset'))
+    if (res?.ok && offset < file.size) {
+      set(make(file, path ?? file.name, id, { url, loaded: offset }), 'needs-file')
+    } else if (res?.ok || res?.status === 404 || res?.status === 410) { // complete: then the server lists it; or gone
       localStorage.removeItem(key)
-      continue
+    } else {
+      unknown = true // a server in trouble forgets nothing
     }
-    const item = make(file, id, { url, loaded: offset })
-    set(item, 'needs-file')
   }
+  if (unknown) setTimeout(recall, waits.at(-1))
 }
-
-// What is dropped may be folders, which only the entries tell.
-async function walk(entry, into) {
-  if (entry.isFile) {
-    into.push(await new Promise((ok, no) => entry.file(ok, no)))
-    return
-  }
-  const reader = entry.createReader()
-  for (;;) {
-    const batch = await new Promise((ok, no) => reader.readEntries(ok, no))
-    if (!batch.length) return
-    for (const child of batch) await walk(child, into)
-  }
-}
-
-function suggest(folder) {
-  const field = document.getElementById('folder')
-  if (!field || field.value || !folder) return
-  field.value = folder
-  field.dispatchEvent(new Event('input', { bubbles: true }))
-}
-
-const hasFiles = (event) => event.dataTransfer?.types.includes('Files')
-let depth = 0
-function over(event, on) {
-  const drop = document.getElementById('drop')
-  if (!drop || !hasFiles(event)) return
-  depth = on ? depth + 1 : Math.max(0, depth - 1)
-  drop.classList.toggle('over', depth > 0)
-}
-addEventListener('dragenter', (event) => over(event, true))
-addEventListener('dragleave', (event) => over(event, false))
-addEventListener('dragover', (event) => hasFiles(event) && document.getElementById('drop') && event.preventDefault())
-addEventListener('drop', async (event) => {
-  const drop = document.getElementById('drop')
-  if (!drop || !hasFiles(event)) return
-  event.preventDefault()
-  depth = 0
-  drop.classList.remove('over')
-  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean)
-  if (!entries.some((entry) => entry.isDirectory)) return add(event.dataTransfer.files)
-  const files = []
-  for (const entry of entries) await walk(entry, files)
-  suggest(entries.find((entry) => entry.isDirectory).name)
-  add(files)
-})
-addEventListener('paste', (event) => {
-  if (!document.getElementById('drop') || !event.clipboardData.files.length) return
-  const at = new Date().toISOString().slice(0, 19).replace('T', '-').replaceAll(':', '')
-  add([...event.clipboardData.files].map((file, i) => new File([file],
-    `pasted-${at}${i ? `-${i + 1}` : ''}${/\.[^.]+$/.exec(file.name)?.[0] ?? ''}`, { type: file.type, lastModified: file.lastModified })))
-})
-document.addEventListener('change', (event) => {
-  if (event.target.id !== 'file' && event.target.id !== 'file-folder') return
-  suggest(event.target.files[0]?.webkitRelativePath?.split('/')[0])
-  add(event.target.files)
-  event.target.value = ''
-})
 
 // The lists of the server and of the queue never show the same file twice.
 function settled() {
@@ -462,6 +425,17 @@ addEventListener('offline', () => {
 })
 document.body.addEventListener('session-renewed', () => {
   items.filter((i) => i.state === 'blocked').forEach((i) => set(i, 'queued'))
+  recall()
+})
+
+// Somebody else is signed in: the page goes, and what is on its way is not theirs.
+document.body.addEventListener('account-changed', (event) => {
+  leaving = true
+  for (const item of items.filter(unfinished)) {
+    event.preventDefault() // says that there was something
+    clearTimeout(item.timer)
+    item.upload?.abort()
+  }
 })
 
 // A form that is looked at does not expire under its reader.
@@ -469,7 +443,7 @@ setInterval(async () => {
   if (document.visibilityState !== 'visible') return
   const rows = [...document.querySelectorAll('#waiting-list [data-token]')]
   const touched = await Promise.all(rows.map((row) =>
-    fetch(`/api/v1/uploads/${row.dataset.token}/touch`, { method: 'POST' }).then((res) => res.ok, () => false)))
+    fetch(`/api/v1/uploads/${row.dataset.token}/touch`, { method: 'POST', headers }).then((res) => res.ok, () => false)))
   if (touched.includes(true)) document.body.dispatchEvent(new CustomEvent('waiting', { bubbles: true }))
 }, touchEvery)
 
