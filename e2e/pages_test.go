@@ -50,7 +50,7 @@ func TestPages(t *testing.T) {
 				"scratch": t.TempDir(),
 			}
 			switch name {
-			case "signin":
+			case "signin", "tabs":
 				addGitHub(t, job)
 			case "upload":
 				network := newNetwork(t, s.url)

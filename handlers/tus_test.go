@@ -535,7 +535,7 @@ func TestTusRelativePath(t *testing.T) {
 		if a := w.want(200, "alice", "GET", "/api/v1/uploads/"+token, nil); !strings.Contains(a.body, `"name":"`+c.want+`"`) {
 			t.Errorf("%q %q: want %q: %s", c.filename, c.relative, c.want, a.body)
 		}
-		a := w.want(200, "alice", "POST", "/api/v1/uploads/"+token+"/persist",
+		a := w.want(201, "alice", "POST", "/api/v1/uploads/"+token+"/persist",
 			strings.NewReader(`{"folder":"to","on_conflict":"rename"}`), "Content-Type", "application/json")
 		if want := strings.TrimSuffix("to/"+c.want, ".txt"); !strings.Contains(a.body, `"path":"`+want) {
 			t.Errorf("%q: became %s", c.relative, a.body)
