@@ -54,6 +54,8 @@ var faultKinds = map[string][]string{
 	"view":   {"broken", "cancelled", "slow"},
 	"create": {"full", "broken", "cancelled", "left behind", "slow"},
 	"delete": {"broken", "half"},
+	"open":   {"broken", "cancelled", "slow"},
+	"free":   {"broken", "cancelled", "slow"},
 	"tree":   {"broken"},
 }
 
@@ -131,6 +133,26 @@ func (b faultyBlobs) Create(ctx context.Context, ref blob.Ref, r io.Reader) (int
 		err = injected(kind)
 	}
 	return n, err
+}
+
+func (b faultyBlobs) Open(ctx context.Context, ref blob.Ref, offset, length int64) (io.ReadCloser, error) {
+	switch kind := b.faults.at(ctx, "open"); kind {
+	case "slow":
+		slow()
+	case "broken", "cancelled":
+		return nil, injected(kind)
+	}
+	return b.Store.Open(ctx, ref, offset, length)
+}
+
+func (b faultyBlobs) Free(ctx context.Context) (int64, error) {
+	switch kind := b.faults.at(ctx, "free"); kind {
+	case "slow":
+		slow()
+	case "broken", "cancelled":
+		return 0, injected(kind)
+	}
+	return b.Store.Free(ctx)
 }
 
 func (b faultyBlobs) Delete(ctx context.Context, refs ...blob.Ref) ([]blob.Ref, error) {

@@ -43,7 +43,7 @@ type pool struct {
 
 func newModelWorld(t *testing.T) *modelWorld {
 	f := &faults{}
-	w := newWorld(t, f.below)
+	w := newWorld(t, f.below, func(o *store.Options) { o.Limits.MinFree = 1 })
 	return &modelWorld{w, f, map[store.OwnerID]*pool{alice: {}, bob: {}}}
 }
 
@@ -194,7 +194,7 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 		case "get":
 			if f, err = m.store.GetFile(ctx, o, r.path); err == nil {
 				a.files = []store.File{f}
-				m.readBack(f)
+				m.readBack(ctx, f)
 			}
 		case "list":
 			for more := true; more && err == nil; more = r.query.Cursor != "" {
@@ -267,9 +267,9 @@ func (m *modelWorld) sendBytes(
 
 // readBack compares the bytes of a file with its digest, unless they have
 // been replaced and swept meanwhile.
-func (m *modelWorld) readBack(f store.File) {
-	rc, err := m.store.OpenFile(m.t.Context(), f, 0, -1)
-	if store.CodeOf(err) == store.CodeNotFound {
+func (m *modelWorld) readBack(ctx context.Context, f store.File) {
+	rc, err := m.store.OpenFile(ctx, f, 0, -1)
+	if store.CodeOf(err) == store.CodeNotFound || errors.Is(err, errInjected) {
 		return
 	}
 	if err != nil {
@@ -341,7 +341,7 @@ func modelAlone(t *testing.T, seed uint64, steps int) {
 	var log []string
 	for n := range steps {
 		if rng.IntN(5) == 0 {
-			place := pick(rng, []string{"update", "view", "create", "delete", "tree"})
+			place := pick(rng, []string{"update", "view", "create", "delete", "open", "free", "tree"})
 			kind, after := pick(rng, faultKinds[place]), rng.IntN(3)
 			m.faults.set(func(at string) string {
 				if at != place {
