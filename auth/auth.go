@@ -72,6 +72,8 @@ type Service struct {
 	flight singleflight.Group
 	known  *expirable.LRU[[32]byte, account] // tokens that were good a moment ago
 	failed *expirable.LRU[[32]byte, error]   // tokens that were not
+
+	guesses *guesses
 }
 
 const (
@@ -95,6 +97,8 @@ func New(cfg Config, db kv.Store, owners Owners) *Service {
 		cfg: cfg, kv: db, owners: owners, client: &own,
 		known:  expirable.NewLRU[[32]byte, account](cacheSize, nil, tokenLife),
 		failed: expirable.NewLRU[[32]byte, error](cacheSize, nil, missLife),
+
+		guesses: newGuesses(),
 	}
 }
 

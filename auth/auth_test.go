@@ -99,7 +99,7 @@ func (w *world) wantCode(err error, want store.Code, what string) {
 }
 
 func (w *world) bearer(token string) (auth.Principal, error) {
-	return w.Bearer(w.t.Context(), token)
+	return w.Bearer(w.t.Context(), token, "192.0.2.1")
 }
 
 func (w *world) must(token string) auth.Principal {
@@ -223,7 +223,7 @@ func TestTokensAreAskedOnce(t *testing.T) {
 				cancel() // one who gives up does not spoil it for the others
 			}
 			defer cancel()
-			_, err := w.Bearer(ctx, "ghp_alice")
+			_, err := w.Bearer(ctx, "ghp_alice", "192.0.2.1")
 			if err != nil && i != 0 {
 				t.Errorf("caller %d: %v", i, err)
 			}
@@ -238,6 +238,38 @@ func TestTokensAreAskedOnce(t *testing.T) {
 	if n := w.github.Asked(); n != 2 {
 		t.Errorf("GitHub was asked %d times, want once for each token", n)
 	}
+}
+
+// TestKeyOfRevokedToken: what is remembered of a token is not enough to make a
+// key, which would outlive it.
+func TestKeyOfRevokedToken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(c *auth.Config) { c.Restricted, c.AllowedOrgs = true, []string{"acme"} })
+	p := w.must("ghp_alice")
+	before := w.github.Asked()
+	_, secret, err := w.NewKey(t.Context(), p, auth.KeySpec{Scopes: auth.Scopes{auth.Read}})
+	w.ok(err)
+	if w.github.Asked() == before {
+		t.Error("GitHub was not asked again")
+	}
+	for what, fault := range map[string]struct {
+		status int
+		want   store.Code
+	}{"revoked": {401, store.CodeUnauthenticated}, "GitHub is down": {502, store.CodeUnavailable}} {
+		p := w.must("ghp_alice")
+		w.github.Fail(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(fault.status); return true })
+		_, _, err = w.NewKey(t.Context(), p, auth.KeySpec{})
+		w.wantCode(err, fault.want, what)
+		_, _, err = w.NewKey(t.Context(), w.must(secret), auth.KeySpec{}) // a key is ours to judge
+		w.ok(err)
+		w.github.Fail(nil)
+		w.Service = auth.New(w.cfg, w.kv, w.store) // forgets
+	}
+	p = w.must("ghp_alice")
+	w.github.Add(githubtest.Account{ID: 1, Login: "alice"}) // left acme
+	w.must("ghp_alice")                                     // and is believed for minutes
+	_, _, err = w.NewKey(t.Context(), p, auth.KeySpec{})
+	w.wantCode(err, store.CodeForbidden, "a key for who left")
 }
 
 func TestAllowLists(t *testing.T) {
@@ -422,6 +454,95 @@ func TestKeyLimits(t *testing.T) {
 		} else {
 			w.wantCode(err, store.CodeConflict, "the 101st key")
 		}
+	}
+
+	// Keys that are no longer good leave room for others.
+	p = w.must("ghp_root")
+	lasting, secret, err := w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Read}, ExpiresIn: 48 * time.Hour})
+	w.ok(err)
+	made := w.must(secret)
+	for range 50 {
+		_, _, err := w.NewKey(ctx, p, auth.KeySpec{ExpiresIn: time.Hour})
+		w.ok(err)
+	}
+	for range 49 {
+		_, _, err := w.NewKey(ctx, made, auth.KeySpec{})
+		w.ok(err)
+	}
+	_, _, err = w.NewKey(ctx, p, auth.KeySpec{})
+	w.wantCode(err, store.CodeConflict, "a key beside a hundred good ones")
+	count := func(want int, what string) {
+		t.Helper()
+		keys, err := w.ListKeys(ctx, p.Owner.ID)
+		w.ok(err)
+		if len(keys) != want {
+			t.Errorf("%s: %d keys, want %d", what, len(keys), want)
+		}
+	}
+	w.advance(time.Hour)
+	_, _, err = w.NewKey(ctx, made, auth.KeySpec{})
+	w.ok(err)
+	count(51, "when fifty have expired")
+	w.ok(w.RevokeKey(ctx, p, lasting.ID))
+	_, _, err = w.NewKey(ctx, p, auth.KeySpec{})
+	w.ok(err)
+	count(1, "when what made the others is gone")
+}
+
+// TestGuesses: tokens that are none make us ask GitHub only so often for each
+// address, and a good one does not count.
+func TestGuesses(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	ctx := t.Context()
+	asked := w.github.Asked
+	for _, who := range []string{"alice", "bob"} {
+		w.must("ghp_" + who)
+	}
+	before := asked()
+	for i := range 100 {
+		_, err := w.Bearer(ctx, fmt.Sprintf("gho_made_up_%d", i), "198.51.100.1")
+		if i < 20 {
+			w.wantCode(err, store.CodeUnauthenticated, "a guess")
+		} else {
+			w.wantCode(err, store.CodeRateLimited, "one of many guesses")
+		}
+	}
+	if n := asked() - before; n != 20 {
+		t.Errorf("GitHub was asked %d times for guesses, want 20", n)
+	}
+	_, err := w.Bearer(ctx, "ghp_root", "198.51.100.1")
+	w.wantCode(err, store.CodeRateLimited, "an unknown token of an address that guesses")
+	for _, token := range []string{"ghp_alice", "ghp_bob"} { // known already
+		_, err := w.Bearer(ctx, token, "198.51.100.1")
+		w.ok(err)
+	}
+	_, err = w.Bearer(ctx, "ghp_root", "198.51.100.2")
+	w.ok(err)
+	w.advance(time.Minute)
+	_, err = w.Bearer(ctx, "gho_another", "198.51.100.1")
+	w.wantCode(err, store.CodeUnauthenticated, "a guess a minute later")
+
+	// Good tokens of one address, one after the other, are no guesses.
+	for i := range 30 {
+		login := fmt.Sprintf("user%d", i)
+		w.github.Add(githubtest.Account{ID: int64(100 + i), Login: login})
+		_, err := w.Bearer(ctx, "ghp_"+login, "198.51.100.3")
+		w.ok(err)
+	}
+	// Of many at once no more than so many are asked for.
+	var wg sync.WaitGroup
+	before = asked()
+	for i := range 100 {
+		wg.Go(func() {
+			if _, err := w.Bearer(ctx, fmt.Sprintf("gho_at_once_%d", i), "198.51.100.4"); err == nil {
+				t.Error("a guess was right")
+			}
+		})
+	}
+	wg.Wait()
+	if n := asked() - before; n != 20 {
+		t.Errorf("GitHub was asked %d times for guesses at once, want 20", n)
 	}
 }
 

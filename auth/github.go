@@ -28,11 +28,12 @@ func (a account) owner() store.OwnerID { return store.OwnerID("github:" + strcon
 
 var errUnauthenticated = store.Errorf(store.CodeUnauthenticated, "This credential is not valid here; sign in again or use another one.")
 
-// Bearer turns the credential of an Authorization header into a principal.
-// Errors: unauthenticated, forbidden (not on the allow list), unavailable
-// (GitHub does not answer or limits us, which is never held against the
-// caller).
-func (s *Service) Bearer(ctx context.Context, token string) (Principal, error) {
+// Bearer turns the credential of an Authorization header into a principal; from
+// is whoever sends it, as far as the network tells. Errors: unauthenticated,
+// forbidden (not on the allow list), rate_limited (too many guesses),
+// unavailable (GitHub does not answer or limits us, which is never held against
+// the caller).
+func (s *Service) Bearer(ctx context.Context, token, from string) (Principal, error) {
 	switch {
 	case strings.HasPrefix(token, keyPrefix):
 		return s.key(ctx, token)
@@ -43,11 +44,27 @@ func (s *Service) Bearer(ctx context.Context, token string) (Principal, error) {
 		len(token) > maxToken, !plainToken(token):
 		return Principal{}, errUnauthenticated
 	}
-	a, err := s.account(ctx, token)
+	a, err := s.account(ctx, token, from)
 	if err != nil {
 		return Principal{}, err
 	}
-	return s.admit(ctx, a)
+	p, err := s.admit(ctx, a)
+	p.token, p.from = token, from
+	return p, err
+}
+
+// afresh asks GitHub again about the token of a principal, if it has one, and
+// not only whoever remembers the last answer.
+func (s *Service) afresh(ctx context.Context, p Principal) error {
+	if p.token == "" {
+		return nil
+	}
+	s.known.Remove(digest(p.token))
+	now, err := s.Bearer(ctx, p.token, p.from)
+	if err == nil && now.Owner.ID != p.Owner.ID {
+		err = errUnauthenticated
+	}
+	return err
 }
 
 const maxToken = 4096
@@ -58,7 +75,7 @@ func plainToken(token string) bool {
 
 // account asks GitHub whose token it is, at most once every few minutes, and
 // once for any number of concurrent requests.
-func (s *Service) account(ctx context.Context, token string) (account, error) {
+func (s *Service) account(ctx context.Context, token, from string) (account, error) {
 	sum := digest(token)
 	if a, ok := s.known.Get(sum); ok {
 		return a, nil
@@ -67,16 +84,21 @@ func (s *Service) account(ctx context.Context, token string) (account, error) {
 		return account{}, err
 	}
 	result := s.flight.DoChan(string(sum[:]), func() (any, error) {
+		if err := s.guesses.begin(from, s.cfg.Now()); err != nil {
+			return nil, err
+		}
 		// The question is asked for all who wait, so it does not end with
 		// the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), gitHubTime)
 		defer cancel()
 		a, err := s.ask(ctx, token)
-		switch {
-		case err == nil:
-			s.known.Add(sum, a)
-		case store.CodeOf(err) == store.CodeUnauthenticated:
+		if store.CodeOf(err) == store.CodeUnauthenticated {
 			s.failed.Add(sum, err)
+			return nil, err
+		}
+		s.guesses.forget(from)
+		if err == nil {
+			s.known.Add(sum, a)
 		}
 		return a, err
 	})

@@ -44,17 +44,21 @@ type KeySpec struct {
 }
 
 const (
-	maxKeys    = 100 // of one owner
+	maxKeys    = 100 // of one owner, that are good
 	maxKeyName = 100 // bytes
 	maxParents = 8   // keys that made keys that made ...
 )
 
 // NewKey makes a key for the principal's owner, with at most the principal's
 // own scopes, and returns its secret, which is shown once. A key made with a
-// key is good only as long as that one is.
+// key is good only as long as that one is. It outlives a token of GitHub, so
+// whether that is still good is asked there and then.
 func (s *Service) NewKey(ctx context.Context, p Principal, spec KeySpec) (Key, string, error) {
 	if !spec.Scopes.within(p.Scopes) {
 		return Key{}, "", store.Errorf(store.CodeForbidden, "A key cannot be allowed more than the credential that makes it.")
+	}
+	if err := s.afresh(ctx, p); err != nil {
+		return Key{}, "", err
 	}
 	return s.mint(ctx, p.Owner.ID, p.KeyID, spec)
 }
@@ -84,7 +88,7 @@ func (s *Service) mint(ctx context.Context, o store.OwnerID, parent string, spec
 			}
 			id = p.Parent
 		}
-		n, err := countKeys(tx, o)
+		n, err := dropDeadKeys(tx, o, k.CreatedAt)
 		if err != nil {
 			return err
 		}
@@ -121,20 +125,8 @@ func (s *Service) key(ctx context.Context, secret string) (Principal, error) {
 		if err != nil || !found {
 			return orElse(err, errUnauthenticated)
 		}
-		scopes = k.Scopes
-		link := k
-		for depth := 0; ; depth++ {
-			if !link.ExpiresAt.IsZero() && !now.Before(link.ExpiresAt) || depth > maxParents {
-				return errUnauthenticated
-			}
-			if link.Parent == "" {
-				return nil
-			}
-			if link, found, err = keyByID(tx, k.Owner, link.Parent); err != nil || !found {
-				return orElse(err, errUnauthenticated)
-			}
-			scopes = scopes.and(link.Scopes)
-		}
+		scopes, err = allows(tx, k, now)
+		return err
 	})
 	if err != nil {
 		return Principal{}, err
@@ -152,6 +144,26 @@ func (s *Service) key(ctx context.Context, secret string) (Principal, error) {
 		s.noteUse(ctx, sum, now)
 	}
 	return p, err
+}
+
+// allows is what a key and all that made it allow; unauthenticated if one of
+// them is gone or has expired.
+func allows(tx kv.Tx, k Key, now time.Time) (Scopes, error) {
+	scopes := k.Scopes
+	for depth := 0; ; depth++ {
+		if !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt) || depth > maxParents {
+			return nil, errUnauthenticated
+		}
+		if k.Parent == "" {
+			return scopes, nil
+		}
+		parent, found, err := keyByID(tx, k.Owner, k.Parent)
+		if err != nil || !found {
+			return nil, orElse(err, errUnauthenticated)
+		}
+		k = parent
+		scopes = scopes.and(k.Scopes)
+	}
 }
 
 // noteUse records the use of a key, at most once an hour. A failure costs
@@ -177,30 +189,48 @@ func keyByID(tx kv.Tx, o store.OwnerID, id string) (k Key, found bool, err error
 	return k, found, err
 }
 
-func countKeys(tx kv.Tx, o store.OwnerID) (n int, err error) {
+// keysOf are the keys of an owner, in no order.
+func keysOf(tx kv.Tx, o store.OwnerID) (list []Key, err error) {
 	prefix := ofOwner(prefixOwnerKey, o, "")
-	err = tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, _ []byte) bool {
-		n++
-		return true
+	var failed error
+	err = tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, sum []byte) bool {
+		var k Key
+		var found bool
+		if found, failed = read(tx, append([]byte(prefixKey), sum...), &k); found {
+			list = append(list, k)
+		}
+		return failed == nil
 	})
-	return n, err
+	return list, orElse(err, failed)
+}
+
+// dropDeadKeys removes the keys of an owner that can never be good again, and
+// returns the number of the others.
+func dropDeadKeys(tx kv.Tx, o store.OwnerID, now time.Time) (n int, err error) {
+	list, err := keysOf(tx, o)
+	if err != nil {
+		return 0, err
+	}
+	for _, k := range list {
+		switch _, err := allows(tx, k, now); {
+		case err == nil:
+			n++
+		case store.CodeOf(err) != store.CodeUnauthenticated:
+			return 0, err
+		default:
+			if err := dropKey(tx, o, k.ID); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return n, nil
 }
 
 // ListKeys returns the keys of an owner, the oldest first.
 func (s *Service) ListKeys(ctx context.Context, o store.OwnerID) (list []Key, err error) {
-	prefix := ofOwner(prefixOwnerKey, o, "")
-	err = s.kv.View(ctx, func(tx kv.Tx) error {
-		list = nil
-		var failed error
-		err := tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, sum []byte) bool {
-			var k Key
-			var found bool
-			if found, failed = read(tx, append([]byte(prefixKey), sum...), &k); found {
-				list = append(list, k)
-			}
-			return failed == nil
-		})
-		return orElse(err, failed)
+	err = s.kv.View(ctx, func(tx kv.Tx) (err error) {
+		list, err = keysOf(tx, o)
+		return err
 	})
 	slices.SortFunc(list, func(a, b Key) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
@@ -228,23 +258,28 @@ func (s *Service) DropKey(ctx context.Context, o store.OwnerID, id string) error
 
 func (s *Service) revoke(ctx context.Context, o store.OwnerID, id string, may func(Key) error) error {
 	return s.kv.Update(ctx, string(o), func(tx kv.Tx) error {
-		index := ofOwner(prefixOwnerKey, o, id)
-		sum, err := tx.Get(index)
-		if err != nil || sum == nil {
+		k, found, err := keyByID(tx, o, id)
+		if err != nil || !found {
 			return orElse(err, store.Errorf(store.CodeNotFound, "There is no such key."))
-		}
-		var k Key
-		if _, err := read(tx, append([]byte(prefixKey), sum...), &k); err != nil {
-			return err
 		}
 		if err := may(k); err != nil {
 			return err
 		}
-		if err := tx.Delete(append([]byte(prefixKey), sum...)); err != nil {
-			return err
-		}
-		return tx.Delete(index)
+		return dropKey(tx, o, id)
 	})
+}
+
+// dropKey removes a key that there is.
+func dropKey(tx kv.Tx, o store.OwnerID, id string) error {
+	index := ofOwner(prefixOwnerKey, o, id)
+	sum, err := tx.Get(index)
+	if err != nil {
+		return err
+	}
+	if err := tx.Delete(append([]byte(prefixKey), sum...)); err != nil {
+		return err
+	}
+	return tx.Delete(index)
 }
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -73,6 +73,8 @@ type Principal struct {
 	Owner  store.Owner
 	Scopes Scopes
 	KeyID  string // of the API key that was used, "" otherwise
+
+	token, from string // of GitHub, and who sent it; "" otherwise
 }
 
 // Can reports whether the principal may do what a scope stands for.

@@ -68,11 +68,22 @@ func (s *Service) newSession(o store.OwnerID) session {
 	return session{Owner: o, CreatedAt: now, ExpiresAt: now.Add(sessionLife)}
 }
 
+// Sum names a session to us, and opens nothing to others: the digest of its id,
+// which is too random to be found by it.
+type Sum = [32]byte
+
+// SessionSum is the name of the session of a cookie.
+func SessionSum(cookie string) Sum { return digest(cookie) }
+
 // Session turns the id of a cookie into a principal; unauthenticated if the
 // session has ended.
 func (s *Service) Session(ctx context.Context, id string) (Principal, error) {
+	return s.SessionBySum(ctx, digest(id))
+}
+
+// SessionBySum is Session for what was handed out for a session.
+func (s *Service) SessionBySum(ctx context.Context, sum Sum) (Principal, error) {
 	now := s.cfg.Now()
-	sum := digest(id)
 	var ses session
 	err := s.kv.View(ctx, func(tx kv.Tx) error {
 		found, err := read(tx, hashed(prefixSession, sum), &ses)

@@ -8,8 +8,18 @@ import (
 	"testing"
 )
 
+// accessRow is a request, and how it is answered to whom.
+type accessRow struct {
+	method, path, body string
+	need               string // the scope, none or signed
+	ok                 int    // the status for who may
+	stranger           int    // the status for bob: ok about himself, or 404 about alice
+	root               int    // the status for the admin
+}
+
 // TestInvariant6 makes every request of the API as everybody: nobody reads,
-// changes, lists, counts or learns of what is not theirs.
+// changes, lists, counts or learns of what is not theirs, and nobody does so with
+// the cookie of another.
 //
 // The rows are all routes there are (the test fails on a route without a row).
 // Each cell gets files, uploads and keys of alice's own that are fresh, so that
@@ -32,14 +42,7 @@ func TestInvariant6(t *testing.T) {
 		signed = "any"   // any credential
 		admin  = "admin" // the scope
 	)
-	type row struct {
-		method, path, body string
-		need               string // the scope, none or signed
-		ok                 int    // the status for who may
-		stranger           int    // the status for bob: ok about himself, or 404 about alice
-		root               int    // the status for the admin
-	}
-	rows := []row{
+	rows := []accessRow{
 		{"GET", "/", "", none, 200, 200, 200},
 		{"POST", "/upload", "<form>", "write", 303, 303, 303},
 		{"GET", "/waiting", "", "read", 303, 303, 303},
@@ -203,27 +206,8 @@ func TestInvariant6(t *testing.T) {
 				fill = append(fill, "<scope>", "admin")
 			}
 			fill = append(fill, "<scope>", "read", ":name", "unknown.css")
-			replace := strings.NewReplacer(fill...)
-			body, headers := replace.Replace(r.body), []string{"Content-Type", "application/json"}
-			if strings.HasPrefix(r.path, "/submit") || strings.HasPrefix(r.path, "/theme") ||
-				strings.HasPrefix(r.path, "/actions/") || strings.HasPrefix(r.path, "/keys") ||
-				strings.HasPrefix(r.path, "/admin") || strings.HasPrefix(r.path, "/sessions/") {
-				headers[1] = "application/x-www-form-urlencoded"
-			}
-			if r.body == "<form>" {
-				body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
-				headers[1] = "multipart/form-data; boundary=b"
-			}
-			if strings.HasPrefix(r.path, "/tus") || strings.HasPrefix(r.path, "/filepond?") {
-				headers = []string{
-					"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", "0",
-					"Upload-Length", "7", "X-HTTP-Method-Override", "PATCH",
-				}
-			}
-			if r.method == "PATCH" && strings.HasPrefix(r.path, "/api/v1/uploads") {
-				headers = []string{"Content-Type", "application/partial-upload", "Upload-Offset", "0", "Upload-Complete", "?1"}
-			}
-			a := w.as(who, r.method, replace.Replace(r.path), strings.NewReader(body), headers...)
+			path, body, headers := r.request(fill)
+			a := w.as(who, r.method, path, strings.NewReader(body), headers...)
 			if a.status != want {
 				t.Errorf("%s: %s %s: got %d, want %d: %s", who, r.method, r.path, a.status, want, a.body)
 			}
@@ -233,6 +217,65 @@ func TestInvariant6(t *testing.T) {
 		}
 	}
 	t.Logf("%d rows, %d requests", len(rows), n)
+
+	// 4. With the cookie of who may another site's page changes nothing: every
+	// request that could is refused, and all is as it was.
+	cookie, admins := w.session("alice"), w.session("root")
+	fill := append(fixture(w, n+1, "read"), "<scope>", "read")
+	state := func() (all []string) {
+		for _, path := range []string{
+			"/api/v1/me", "/api/v1/files?limit=1000", "/api/v1/uploads?limit=1000", "/api/v1/keys",
+			"/files/alice/" + fill[1], "/api/v1/uploads/" + fill[9],
+		} {
+			all = append(all, w.want(200, "anonymous", "GET", path, nil, "Cookie", cookie).body)
+		}
+		return all
+	}
+	before := state()
+	for _, r := range rows {
+		if r.method == "GET" || r.method == "HEAD" || r.method == "OPTIONS" {
+			continue
+		}
+		path, body, headers := r.request(fill)
+		headers = append(headers, "Cookie", cookie)
+		if r.need == admin {
+			headers[len(headers)-1] = admins
+		}
+		for _, site := range [][]string{
+			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"},
+			{"Origin", "https://evil.example"}, {"Origin", "null"},
+		} {
+			a := w.as("anonymous", r.method, path, strings.NewReader(body), slices.Concat(headers, site)...)
+			if a.status != 403 || !strings.Contains(a.body, "made by another site") || a.header.Get("Set-Cookie") != "" {
+				t.Errorf("%s %s of another site (%s): got %d %v %s", r.method, r.path, site, a.status, a.header, a.body)
+			}
+		}
+	}
+	if after := state(); !slices.Equal(after, before) {
+		t.Errorf("another site's requests changed %v\nto %v", before, after)
+	}
+}
+
+// request is what a row asks for, with the things that fill names.
+func (r accessRow) request(fill []string) (path, body string, headers []string) {
+	replace := strings.NewReplacer(fill...)
+	path, body, headers = replace.Replace(r.path), replace.Replace(r.body), []string{"Content-Type", "application/json"}
+	switch {
+	case r.body == "<form>":
+		body = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
+		headers[1] = "multipart/form-data; boundary=b"
+	case strings.HasPrefix(r.path, "/tus"), strings.HasPrefix(r.path, "/filepond?"):
+		headers = []string{
+			"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream", "Upload-Offset", "0",
+			"Upload-Length", "7", "X-HTTP-Method-Override", "PATCH",
+		}
+	case r.method == "PATCH" && strings.HasPrefix(r.path, "/api/v1/uploads"):
+		headers = []string{"Content-Type", "application/partial-upload", "Upload-Offset", "0", "Upload-Complete", "?1"}
+	case slices.ContainsFunc([]string{"/submit", "/theme", "/actions/", "/keys", "/admin", "/sessions/"},
+		func(page string) bool { return strings.HasPrefix(r.path, page) }):
+		headers[1] = "application/x-www-form-urlencoded"
+	}
+	return path, body, headers
 }
 
 // fixture makes fresh things of alice's and returns replacements for them.

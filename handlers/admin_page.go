@@ -195,7 +195,7 @@ func (s *Server) ownerPage(c *fiber.Ctx) error {
 	return render(c, views.Owner{
 		Shell: s.shell(c, owner.Slug, "admin"), Slug: owner.Slug, ID: string(owner.ID),
 		Files: usage.Count(), Bytes: usage.Bytes(), Keys: keyViews(keys, "/admin/owners/"+owner.Slug+"/keys/"),
-		Sessions: sessionViews(sessions, "/admin/owners/"+owner.Slug+"/sessions/", c),
+		Sessions: s.sessionViews(sessions, "/admin/owners/"+owner.Slug+"/sessions/", c),
 	}.Page)
 }
 

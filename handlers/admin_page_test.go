@@ -13,7 +13,13 @@ import (
 func (w *world) session(login string) string {
 	b := w.browser()
 	b.signIn(login, "/login")
-	return "upload_session=" + b.cookies["upload_session"]
+	for name, value := range b.cookies {
+		if strings.HasSuffix(name, "upload_session") {
+			return name + "=" + value
+		}
+	}
+	w.t.Fatal("signed in without a session")
+	return ""
 }
 
 // TestKeysPage makes and revokes keys and sessions as a browser does.

@@ -13,8 +13,14 @@ import (
 	"upload-service/store"
 )
 
-// maxSmallBody bounds JSON documents and forms, in bytes.
-const maxSmallBody = 1 << 20
+const (
+	// maxSmallBody bounds JSON documents and forms, in bytes.
+	maxSmallBody = 1 << 20
+	// maxStrangersBody bounds those that need no credential: they are held in
+	// memory, and anybody can send as many at once as there are connections. So
+	// much arrives within UPLOAD_HEADER_TIMEOUT.
+	maxStrangersBody = 8 << 10
+)
 
 // sessionCookie holds a random session id and nothing else.
 const sessionCookie = "upload_session"
@@ -43,7 +49,7 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	counted := c.Locals("counted") != nil || r.need.probe
 	c.Locals("counted", true)
 	if !counted {
-		if err := s.limiter.allow("address " + s.address(c)); err != nil {
+		if err := s.limiter.allow("address " + s.network(c)); err != nil {
 			return err
 		}
 	}
@@ -74,8 +80,8 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	// 4. A body beyond the limit is not even begun.
 	if body := transport.Body(c); body != nil {
 		limit := s.cfg.MaxRequestSize
-		if r.body != bigBody && r.body != anyBody && (limit <= 0 || limit > maxSmallBody) {
-			limit = maxSmallBody
+		if most := r.maxBody(); most > 0 && (limit <= 0 || limit > most) {
+			limit = most
 		}
 		if limit > 0 {
 			if body.Length() > limit {
@@ -113,10 +119,10 @@ func (s *Server) identify(c *fiber.Ctx) (p auth.Principal, known bool, err error
 		if !strings.EqualFold(scheme, "Bearer") || token == "" {
 			return p, false, store.Errorf(store.CodeUnauthenticated, "Send the credential as: Authorization: Bearer <key or token>.")
 		}
-		p, err = s.auth.Bearer(ctx, strings.TrimSpace(token))
+		p, err = s.auth.Bearer(ctx, strings.TrimSpace(token), s.network(c))
 		return p, err == nil, err
 	}
-	id := c.Cookies(sessionCookie)
+	id := s.cookie(c, sessionCookie)
 	if id == "" {
 		return p, false, nil
 	}
@@ -214,9 +220,21 @@ func (s *Server) checkHost(c *fiber.Ctx) error {
 		"In local mode the service answers to localhost and to addresses only; set UPLOAD_PUBLIC_URL to use another name.")
 }
 
+// network is what limits count as one client. Of IPv6 that is a /64: whoever has
+// one address of it has all.
+func (s *Server) network(c *fiber.Ctx) string {
+	from := s.address(c)
+	if from.Is6() {
+		if net, err := from.WithZone("").Prefix(64); err == nil {
+			return net.String()
+		}
+	}
+	return from.String()
+}
+
 // address is the client's: the last one that a trusted proxy vouches for. The
 // peer of a Unix socket is a proxy that may open it, so it is trusted.
-func (s *Server) address(c *fiber.Ctx) string {
+func (s *Server) address(c *fiber.Ctx) netip.Addr {
 	peer, _ := netip.AddrFromSlice(c.Context().RemoteIP())
 	peer = peer.Unmap()
 	socket := c.Context().RemoteAddr().Network() == "unix"
@@ -232,7 +250,7 @@ func (s *Server) address(c *fiber.Ctx) string {
 		}
 		peer = hop.Unmap()
 	}
-	return peer.String()
+	return peer
 }
 
 func (s *Server) trusted(a netip.Addr) bool {

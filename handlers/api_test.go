@@ -432,6 +432,15 @@ func TestRateLimit(t *testing.T) {
 	}
 	w.want(429, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "198.51.100.1")
 	w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "198.51.100.2")
+	// Whoever has one address of IPv6 has 2^64 of them.
+	for i := range 5 {
+		w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", fmt.Sprintf("2001:db8::%x", i+1))
+	}
+	w.want(429, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "2001:db8::ffff:0:0:1")
+	w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "2001:db8:0:1::1")
+	if !strings.Contains(w.log.String(), "from=2001:db8::ffff:0:0:1 ") {
+		t.Error("the log has not the whole address")
+	}
 	// Refusing a probe would have the service restarted for being busy.
 	w.want(200, "anonymous", "GET", "/healthz", nil, "X-Forwarded-For", "198.51.100.1")
 }
@@ -460,6 +469,14 @@ func TestRequestSize(t *testing.T) {
 			w.want(413, "alice", at.method, at.path, strings.NewReader(exact+" "), patch...)
 			chunked := io.MultiReader(strings.NewReader(exact + " "))
 			w.want(413, "alice", at.method, at.path, chunked, patch...)
+		}
+		// Who needs no credential gets no room worth the name.
+		form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+		for path, status := range map[string]int{"/theme": 303, "/login": 401} {
+			exact := "code=" + strings.Repeat("x", min(tt.small, 8<<10)-5)
+			w.want(status, "anonymous", "POST", path, strings.NewReader(exact), form...)
+			w.want(413, "anonymous", "POST", path, strings.NewReader(exact+"x"), form...)
+			w.want(413, "anonymous", "POST", path, io.MultiReader(strings.NewReader(exact+"x")), form...)
 		}
 	}
 }

@@ -3,8 +3,11 @@ package handlers_test
 import (
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"upload-service/auth"
 	"upload-service/handlers"
 )
 
@@ -12,11 +15,20 @@ import (
 func TestContentHost(t *testing.T) {
 	t.Parallel()
 	const host = "content.example"
-	w := newWorld(t, setup{http: func(c *handlers.Config) { c.ContentURL = "https://" + host }})
+	var later atomic.Int64
+	clock := func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	w := newWorld(t, setup{
+		auth: func(c *auth.Config) {
+			c.Restricted, c.AllowedUsers, c.AllowedOrgs, c.Now = true, []string{"root"}, []string{"acme"}, clock
+		},
+		http: func(c *handlers.Config) {
+			c.ContentURL, c.PublicURL, c.Now = "https://"+host, "https://files.example", clock
+		},
+	})
 	w.want(201, "alice", "PUT", "/files/me/d/a.html", strings.NewReader("<script>alert(1)</script>"))
 	w.want(201, "alice", "PUT", "/files/me/d/p.txt", strings.NewReader("plain"))
 	cookie := w.session("alice")
-	ticket := func(path string) string {
+	ticketOf := func(cookie, path string) string {
 		t.Helper()
 		to, err := url.Parse(w.want(302, "anonymous", "GET", path, nil, "Cookie", cookie).header.Get("Location"))
 		w.ok(err)
@@ -25,6 +37,7 @@ func TestContentHost(t *testing.T) {
 		}
 		return to.RequestURI()
 	}
+	ticket := func(path string) string { return ticketOf(cookie, path) }
 
 	// 1. A browser is sent to the other host, where the ticket is all it takes.
 	at := ticket("/files/me/d/a.html?inline=1")
@@ -60,4 +73,31 @@ func TestContentHost(t *testing.T) {
 	if policy := page.header.Get("Content-Security-Policy"); !strings.Contains(policy, "img-src 'self' https://content.example ") {
 		t.Errorf("policy %s", policy)
 	}
+
+	// 6. A ticket is no credential: the log has none, and later it leads back to
+	// where the session is asked for.
+	at = ticket("/files/me/d/p.txt?inline=1")
+	w.want(200, "anonymous", "GET", at, nil, "Host", host)
+	if secret := strings.Split(at, "/")[2]; strings.Contains(w.log.String(), secret) {
+		t.Error("the log has a ticket")
+	}
+	if !strings.Contains(w.log.String(), "path=/content/-/p.txt ") {
+		t.Error("the log does not tell of contents")
+	}
+	later.Add(int64(11 * time.Minute))
+	a = w.want(302, "anonymous", "GET", at, nil, "Host", host)
+	if got := a.header.Get("Location"); got != "https://files.example/files/alice/d/p.txt?inline=1" {
+		t.Errorf("an old ticket leads to %s", got)
+	}
+
+	// 7. It ends with its session, and with what the account may do.
+	admin := w.session("root")
+	theirs := ticketOf(admin, "/files/alice/d/p.txt")
+	w.want(200, "anonymous", "GET", theirs, nil, "Host", host)
+	w.want(303, "anonymous", "POST", "/logout", nil, "Cookie", admin)
+	w.want(410, "anonymous", "GET", theirs, nil, "Host", host)
+	later.Add(int64(29 * 24 * time.Hour))
+	at = ticket("/files/me/d/p.txt")
+	later.Add(int64(2 * 24 * time.Hour))
+	w.want(410, "anonymous", "GET", at, nil, "Host", host) // no longer known as a member of acme
 }

@@ -31,12 +31,12 @@ func (s *Server) showKeys(c *fiber.Ctx, v views.Keys) error {
 	if err != nil {
 		return err
 	}
-	v.Sessions = sessionViews(sessions, "/sessions/", c)
+	v.Sessions = s.sessionViews(sessions, "/sessions/", c)
 	return render(c, v.Page)
 }
 
-func sessionViews(sessions []auth.OpenSession, at string, c *fiber.Ctx) (list []views.Session) {
-	this := auth.SessionID(c.Cookies(sessionCookie))
+func (s *Server) sessionViews(sessions []auth.OpenSession, at string, c *fiber.Ctx) (list []views.Session) {
+	this := auth.SessionID(s.cookie(c, sessionCookie))
 	for _, o := range sessions {
 		list = append(list, views.Session{
 			ID: o.ID, This: o.ID == this, CreatedAt: o.CreatedAt, LastUsedAt: o.LastUsedAt, End: at + o.ID + "/end",

@@ -9,7 +9,7 @@ import (
 	"upload-service/store"
 )
 
-// limiter bounds requests a minute, per owner and per address. It remembers a
+// limiter bounds requests a minute, per owner and per network of a client. It remembers a
 // bounded number of them; one that falls out starts anew.
 type limiter struct {
 	perMinute int

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -17,8 +18,7 @@ import (
 )
 
 // observe is the outermost middleware: it gives the request its id, renders
-// its error, counts it and writes the access log. The log has the path and
-// never the query, which may carry a sign-in code.
+// its error, counts it and writes the access log.
 func (s *Server) observe(c *fiber.Ctx) error {
 	start := time.Now()
 	c.Set("X-Request-Id", requestID(c))
@@ -64,8 +64,19 @@ func (s *Server) record(c *fiber.Ctx, route string, took time.Duration) {
 		level = slog.LevelDebug
 	}
 	s.log.Log(c.UserContext(), level, "request",
-		"id", requestID(c), "method", method, "path", c.Path(), "status", status, "received", received,
-		"ms", took.Milliseconds(), "owner", principal(c).Owner.Slug, "from", s.address(c))
+		"id", requestID(c), "method", method, "path", loggedPath(c), "status", status, "received", received,
+		"ms", took.Milliseconds(), "owner", principal(c).Owner.Slug, "from", s.address(c).String())
+}
+
+// loggedPath is the path without what opens something: neither the query, which
+// may carry a sign-in code, nor a ticket.
+func loggedPath(c *fiber.Ctx) string {
+	path := c.Path()
+	if rest, ok := strings.CutPrefix(path, contentPath); ok {
+		_, name, _ := strings.Cut(rest, "/")
+		return contentPath + "-/" + name
+	}
+	return path
 }
 
 // methodOf is the method for logs and labels: never a word that only the client

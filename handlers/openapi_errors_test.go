@@ -1,10 +1,7 @@
 package handlers_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -173,20 +170,8 @@ func TestDocumentedErrors(t *testing.T) {
 // bodiless makes a request as alice that has neither a length nor chunks.
 func (w *world) bodiless(status int, request string) {
 	w.t.Helper()
-	method, path, _ := strings.Cut(request, " ")
-	req, err := http.NewRequest(method, w.url+path, nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	c := w.raw(request + " HTTP/1.1\nHost: x\nAuthorization: Bearer " + w.keys["alice"] + "\n\n")
-	res, err := http.ReadResponse(bufio.NewReader(c), req)
-	if err != nil {
-		w.t.Fatalf("%s: %v", request, err)
+	if a, _ := c.answer(); a.status != status {
+		w.t.Errorf("%s: got %d %s, want %d", request, a.status, a.body, status)
 	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != status {
-		w.t.Errorf("%s: got %d %s (%v), want %d", request, res.StatusCode, body, err, status)
-	}
-	documented(w.t).check(w.t, req, res, body)
 }

@@ -14,13 +14,16 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/pb33f/go-yaml"
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 	"github.com/pb33f/libopenapi-validator/config"
 	"github.com/pb33f/libopenapi-validator/errors"
 	"github.com/pb33f/libopenapi-validator/paths"
 	"github.com/pb33f/libopenapi-validator/schema_validation"
+	"github.com/pb33f/libopenapi/datamodel/high/base"
 	v3 "github.com/pb33f/libopenapi/datamodel/high/v3"
+	"github.com/pb33f/libopenapi/orderedmap"
 )
 
 // contract is openapi.yaml. Every test of this package is a replay of it: each
@@ -301,22 +304,75 @@ func TestDocument(t *testing.T) {
 	if ok, errs := c.lenient.ValidateDocument(); !ok {
 		t.Errorf("no OpenAPI 3.1: %s", explain(errs))
 	}
-	examples := 0
-	for name, proxy := range c.model.Components.Schemas.FromOldest() {
-		schema := proxy.Schema()
-		for _, node := range schema.Examples {
-			examples++
+	examples := map[string]int{}
+	valid := func(kind, name string, proxy *base.SchemaProxy, nodes ...*yaml.Node) {
+		for _, node := range nodes {
+			if node == nil {
+				continue
+			}
+			examples[kind]++
 			var example any
 			if err := node.Decode(&example); err != nil {
 				t.Fatal(err)
 			}
-			if ok, errs := schema_validation.NewSchemaValidator().ValidateSchemaObject(schema, example); !ok {
-				t.Errorf("the example of %s is none: %s", name, explain(errs))
+			if proxy == nil {
+				t.Errorf("the %s %s has an example and no schema", kind, name)
+			} else if ok, errs := schema_validation.NewSchemaValidator().ValidateSchemaObject(proxy.Schema(), example); !ok {
+				t.Errorf("the example of the %s %s is none: %s", kind, name, explain(errs))
 			}
 		}
 	}
-	if examples < 10 {
-		t.Errorf("only %d examples", examples)
+	named := func(list *orderedmap.Map[string, *base.Example]) (nodes []*yaml.Node) {
+		for _, example := range list.FromOldest() {
+			nodes = append(nodes, example.Value)
+		}
+		return nodes
+	}
+	content := func(kind, name string, media *orderedmap.Map[string, *v3.MediaType]) {
+		for of, m := range media.FromOldest() {
+			valid(kind, name+" as "+of, m.Schema, append(named(m.Examples), m.Example)...)
+		}
+	}
+	parameters := func(name string, list []*v3.Parameter) {
+		for _, p := range list {
+			valid("parameter", name+" "+p.Name, p.Schema, append(named(p.Examples), p.Example)...)
+			content("parameter", name+" "+p.Name, p.Content)
+		}
+	}
+	answers := func(name string, list *orderedmap.Map[string, *v3.Response]) {
+		for status, r := range list.FromOldest() {
+			content("answer", name+" "+status, r.Content)
+			for field, h := range r.Headers.FromOldest() {
+				valid("header field", name+" "+field, h.Schema, append(named(h.Examples), h.Example)...)
+			}
+		}
+	}
+	for name, proxy := range c.model.Components.Schemas.FromOldest() {
+		valid("schema", name, proxy, append(proxy.Schema().Examples, proxy.Schema().Example)...)
+	}
+	for name, p := range c.model.Components.Parameters.FromOldest() {
+		parameters(name, []*v3.Parameter{p})
+	}
+	for name, h := range c.model.Components.Headers.FromOldest() {
+		valid("header field", name, h.Schema, append(named(h.Examples), h.Example)...)
+	}
+	for name, r := range c.model.Components.RequestBodies.FromOldest() {
+		content("body", name, r.Content)
+	}
+	answers("component", c.model.Components.Responses)
+	for path, item := range c.model.Paths.PathItems.FromOldest() {
+		parameters(path, item.Parameters)
+		for method, op := range item.GetOperations().FromOldest() {
+			name := method + " " + path
+			parameters(name, op.Parameters)
+			if op.RequestBody != nil {
+				content("body", name, op.RequestBody.Content)
+			}
+			answers(name, op.Responses.Codes)
+		}
+	}
+	if examples["schema"] < 10 || examples["body"] < 1 || examples["parameter"] < 3 {
+		t.Errorf("only these examples: %v", examples)
 	}
 
 	var written, known []string

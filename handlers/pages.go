@@ -100,7 +100,7 @@ func (s *Server) setTheme(c *fiber.Ctx) error {
 	}
 	c.Cookie(&fiber.Cookie{
 		Name: themeCookie, Value: theme(form.Get("theme")), Path: "/", MaxAge: int(sessionAge / time.Second),
-		SameSite: fiber.CookieSameSiteLaxMode,
+		SameSite: fiber.CookieSameSiteLaxMode, Secure: s.overTLS(c), // page.js sets it, too
 	})
 	return c.Redirect(s.cameFrom(c), fiber.StatusSeeOther)
 }
@@ -126,10 +126,7 @@ func (s *Server) note(c *fiber.Ctx, n views.Note) error {
 	if err != nil || len(value) > maxNote {
 		return err // it is only words
 	}
-	c.Cookie(&fiber.Cookie{
-		Name: noteCookie, Value: value, Path: "/", MaxAge: int(noteLife / time.Second),
-		HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode,
-	})
+	s.setCookie(c, noteCookie, value, noteLife)
 	return nil
 }
 
@@ -165,11 +162,11 @@ func (s *Server) mac(purpose string, b []byte) []byte {
 
 // takeNote returns the note that is due, once.
 func (s *Server) takeNote(c *fiber.Ctx) *views.Note {
-	value := c.Cookies(noteCookie)
+	value := s.cookie(c, noteCookie)
 	if value == "" {
 		return nil
 	}
-	c.Cookie(&fiber.Cookie{Name: noteCookie, Path: "/", MaxAge: -1, Expires: time.Unix(1, 0), HTTPOnly: true})
+	s.setCookie(c, noteCookie, "", 0)
 	b, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil || len(b) < macSize || !hmac.Equal(b[:macSize], s.mac("note", b[macSize:])) {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -45,29 +44,6 @@ func digest(s string) string {
 	return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 }
 
-// exchange reads the answers to what was sent on a connection: interim ones,
-// then the final one.
-func exchange(t *testing.T, c net.Conn) (interim []http.Header, final *http.Response) {
-	t.Helper()
-	r := bufio.NewReader(c)
-	for {
-		status, err := r.Peek(12)
-		if err != nil {
-			t.Fatalf("no answer: %v", err)
-		}
-		res, err := http.ReadResponse(r, &http.Request{Method: "POST"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if string(status[9]) != "1" {
-			return interim, res
-		}
-		if res.StatusCode == 104 {
-			interim = append(interim, res.Header)
-		}
-	}
-}
-
 func TestResumable(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: store.Limits{FileSize: 10_000}})
@@ -91,20 +67,20 @@ func TestResumable(t *testing.T) {
 			if version != "" {
 				more += "Upload-Draft-Interop-Version: " + version + "\n"
 			}
-			interim, final := exchange(t, w.raw(head(w, "POST", "/api/v1/uploads", 3, more)+"abc"))
-			if len(interim) != want || final.StatusCode != 201 || final.Header.Get("Upload-Complete") != "?1" {
+			final, interim := w.raw(head(w, "POST", "/api/v1/uploads", 3, more) + "abc").answer()
+			if len(interim) != want || final.status != 201 || final.header.Get("Upload-Complete") != "?1" {
 				t.Fatalf("version %q: %d interim answers, then %v", version, len(interim), final)
 			}
 			if want == 0 {
 				continue
 			}
 			h := interim[0]
-			if h.Get("Upload-Draft-Interop-Version") != version || h.Get("Upload-Limit") == "" || h.Get("Location") != final.Header.Get("Location") {
-				t.Errorf("version %s: got %v, then %v", version, h, final.Header)
+			if h.Get("Upload-Draft-Interop-Version") != version || h.Get("Upload-Limit") == "" || h.Get("Location") != final.header.Get("Location") {
+				t.Errorf("version %s: got %v, then %v", version, h, final.header)
 			}
 		}
-		interim, final := exchange(t, w.raw(head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\nExpect: 100-continue\n")+"abc"))
-		if len(interim) != 1 || final.StatusCode != 201 {
+		final, interim := w.raw(head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\nExpect: 100-continue\n") + "abc").answer()
+		if len(interim) != 1 || final.status != 201 {
 			t.Errorf("with 100-continue: %v, %v", interim, final)
 		}
 	})
@@ -252,7 +228,7 @@ func TestResumable(t *testing.T) {
 			return w.want(200, "alice", "HEAD", url, nil).header.Get("Upload-Offset") == "9000"
 		})
 		w.piece(200, url, 9000, "?1", strings.Repeat("x", 500))
-		if _, final := exchange(t, old); final.StatusCode != 423 {
+		if final, _ := old.answer(); final.status != 423 {
 			t.Errorf("the old request got %v", final)
 		}
 	})
@@ -287,17 +263,17 @@ func TestResumable(t *testing.T) {
 	})
 	run("R3 104 does not overtake an earlier answer", func(t *testing.T, w *world) {
 		first := "GET /api/v1/uploads/none HTTP/1.1\nHost: h\n\n"
-		interim, final := exchange(t, w.raw(first+
-			head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n")+"abc"))
-		if len(interim) != 0 || final.StatusCode != 401 {
-			t.Errorf("the first request got %v, then %d; want 401 alone", interim, final.StatusCode)
+		final, interim := w.raw(first +
+			head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n") + "abc").answer()
+		if len(interim) != 0 || final.status != 401 {
+			t.Errorf("the first request got %v, then %d; want 401 alone", interim, final.status)
 		}
 	})
 	run("R14 DELETE", func(t *testing.T, w *world) {
 		url := create(w)
 		c := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
 		w.want(204, "alice", "DELETE", url, nil)
-		if _, final := exchange(t, c); final.StatusCode != 423 && final.StatusCode != 410 {
+		if final, _ := c.answer(); final.status != 423 && final.status != 410 {
 			t.Errorf("the running request got %v", final)
 		}
 		w.want(410, "alice", "HEAD", url, nil)
@@ -375,8 +351,8 @@ func TestRevokedMeanwhile(t *testing.T) {
 			if _, err := io.WriteString(c, strings.Repeat("x", size-first)); err != nil {
 				t.Fatal(err)
 			}
-			if _, final := exchange(t, c); final.StatusCode != 401 {
-				t.Errorf("the request got %d, want 401", final.StatusCode)
+			if final, _ := c.answer(); final.status != 401 {
+				t.Errorf("the request got %d, want 401", final.status)
 			}
 			a = w.want(200, "alice", "GET", "/api/v1/uploads/"+string(token), nil)
 			if state := field(t, a, "state"); state != "receiving" {

@@ -42,10 +42,22 @@ type bodyKind int
 
 const (
 	noBody    bodyKind = iota // read and dropped within transport's bound
-	smallBody                 // a JSON document or form of at most maxSmallBody
+	smallBody                 // a JSON document or form, held in memory
 	anyBody                   // content, or none
 	bigBody                   // content: streamed, bounded by UPLOAD_MAX_REQUEST_SIZE
 )
+
+// maxBody bounds the body of a request, in bytes, besides
+// UPLOAD_MAX_REQUEST_SIZE; 0 is no bound.
+func (r route) maxBody() int64 {
+	switch {
+	case r.body == bigBody, r.body == anyBody:
+		return 0
+	case r.need.public:
+		return maxStrangersBody
+	}
+	return maxSmallBody
+}
 
 // table is every route there is; a GET also answers HEAD, unless that has a
 // row of its own in front of it.
@@ -122,8 +134,8 @@ func (s *Server) table() []route {
 		{options, "/tus", anyone, noBody, s.tusOptions, nil},
 		{options, "/tus/", anyone, noBody, s.tusOptions, nil},
 		{options, "/tus/:token", anyone, noBody, s.tusOptions, nil},
-		{post, "/tus", write, anyBody, s.tusCreate, s.checkTus},
-		{post, "/tus/", write, anyBody, s.tusCreate, s.checkTus},
+		{post, "/tus", write, anyBody, s.tusCreate, s.checkTusCreate},
+		{post, "/tus/", write, anyBody, s.tusCreate, s.checkTusCreate},
 		{post, "/tus/:token", write, anyBody, s.tusOverride, s.checkTus},
 		{patch, "/tus/:token", write, anyBody, s.tusPatch, s.checkTus},
 		{head, "/tus/:token", write, noBody, s.tusHead, s.checkTus},

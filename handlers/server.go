@@ -33,16 +33,17 @@ type Config struct {
 	PublicURL      string         // scheme and host, no trailing slash; "" for path-absolute links
 	Local          bool           // local mode: one owner, names of this machine only
 	MaxRequestSize int64          // bytes; 0 for none
-	RateLimit      int            // requests a minute, per owner and per address; 0 for none
+	RateLimit      int            // requests a minute, per owner and per network of a client; 0 for none
 	CORSOrigins    []string       // origins, or "*"
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 	Limits         store.Limits   // shown by GET /api/v1/me
 	TemporaryTTL   time.Duration  // shown by GET /api/v1/me
 	Undo           time.Duration  // how long a delete can be taken back; 0 is not at all
 	Version        string
-	Assets         *static.Assets // style sheet and scripts of the pages
-	ContentURL     string         // scheme and host from which browsers get contents; "" for our own
-	StaticURL      string         // in front of their names, no trailing slash; "" for our own /static
+	Assets         *static.Assets   // style sheet and scripts of the pages
+	ContentURL     string           // scheme and host from which browsers get contents; "" for our own
+	Now            func() time.Time // the clock of what goes out with a time of its own
+	StaticURL      string           // in front of their names, no trailing slash; "" for our own /static
 }
 
 // Server holds what the handlers use. Its methods are the handlers.

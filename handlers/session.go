@@ -69,7 +69,7 @@ func (s *Server) signInPage(c *fiber.Ctx) error {
 	c.Locals(nextKey{}, next)
 	if !s.cfg.Local {
 		address, pending := s.auth.BeginSignIn(s.origin(c)+callbackPath, next, c.Query("account") == "other")
-		s.setCookie(c, signInCookie, pending, signInPath, auth.SignInLife)
+		s.setCookie(c, signInCookie, pending, auth.SignInLife)
 		return c.Redirect(address, fiber.StatusSeeOther)
 	}
 	v := s.signInView(c, next)
@@ -96,11 +96,11 @@ func (s *Server) signIn(c *fiber.Ctx) error {
 	if _, pasted, ok := strings.Cut(code, "code="); ok {
 		code = pasted // the whole link
 	}
-	id, err := s.auth.RedeemSignInCode(c.UserContext(), strings.TrimSpace(code), c.Cookies(sessionCookie))
+	id, err := s.auth.RedeemSignInCode(c.UserContext(), strings.TrimSpace(code), s.cookie(c, sessionCookie))
 	if err != nil {
 		return err
 	}
-	s.setCookie(c, sessionCookie, id, "/", sessionAge)
+	s.setCookie(c, sessionCookie, id, sessionAge)
 	return c.Redirect(next, fiber.StatusSeeOther)
 }
 
@@ -113,14 +113,14 @@ func (s *Server) authorized(c *fiber.Ctx) error {
 	}
 	id, next, err := s.auth.FinishSignIn(c.UserContext(), auth.Callback{
 		Address: s.origin(c) + callbackPath, State: c.Query("state"), Code: c.Query("code"), Error: c.Query("error"),
-		Pending: c.Cookies(signInCookie), Old: c.Cookies(sessionCookie),
+		Pending: s.cookie(c, signInCookie), Old: s.cookie(c, sessionCookie),
 	})
 	c.Locals(nextKey{}, next)
 	if err != nil {
 		return err
 	}
-	s.setCookie(c, signInCookie, "", signInPath, 0)
-	s.setCookie(c, sessionCookie, id, "/", sessionAge)
+	s.setCookie(c, signInCookie, "", 0)
+	s.setCookie(c, sessionCookie, id, sessionAge)
 	return c.Redirect(next, fiber.StatusSeeOther)
 }
 
@@ -141,13 +141,30 @@ func (s *Server) signedIn(c *fiber.Ctx) error {
 	return render(c, views.SignedIn{Shell: s.shell(c, text.Get("signin.title"), "")}.Page)
 }
 
+// overTLS reports whether the browser got here over https, be it to a proxy.
+func (s *Server) overTLS(c *fiber.Ctx) bool {
+	return strings.HasPrefix(s.cfg.PublicURL, "https://") || c.Protocol() == "https"
+}
+
+// cookieName is how a browser calls a cookie of ours. Over https that begins
+// with __Host-, which it takes from this host alone: neighbours below the same
+// domain could otherwise plant a session or a sign-in of their own.
+func (s *Server) cookieName(c *fiber.Ctx, name string) string {
+	if s.overTLS(c) {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// cookie is what setCookie set, or "".
+func (s *Server) cookie(c *fiber.Ctx, name string) string { return c.Cookies(s.cookieName(c, name)) }
+
 // setCookie sets a cookie that no script can read, or removes it if its value
 // is empty.
-func (s *Server) setCookie(c *fiber.Ctx, name, value, path string, age time.Duration) {
+func (s *Server) setCookie(c *fiber.Ctx, name, value string, age time.Duration) {
 	cookie := &fiber.Cookie{
-		Name: name, Value: value, Path: path, HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode,
-		Secure: strings.HasPrefix(s.cfg.PublicURL, "https://") || c.Protocol() == "https",
-		MaxAge: int(age / time.Second),
+		Name: s.cookieName(c, name), Value: value, Path: "/", HTTPOnly: true, SameSite: fiber.CookieSameSiteLaxMode,
+		Secure: s.overTLS(c), MaxAge: int(age / time.Second),
 	}
 	if value == "" {
 		cookie.Expires = time.Unix(1, 0)
@@ -189,12 +206,12 @@ func (s *Server) signOut(c *fiber.Ctx) error {
 }
 
 func (s *Server) endSession(c *fiber.Ctx) error {
-	if id := c.Cookies(sessionCookie); id != "" {
+	if id := s.cookie(c, sessionCookie); id != "" {
 		if err := s.auth.EndSession(c.UserContext(), id); err != nil && store.CodeOf(err) != store.CodeUnauthenticated {
 			return err
 		}
 	}
-	s.setCookie(c, sessionCookie, "", "/", 0)
+	s.setCookie(c, sessionCookie, "", 0)
 	return c.Redirect("/", fiber.StatusSeeOther)
 }
 
@@ -203,7 +220,7 @@ func (s *Server) endSessions(c *fiber.Ctx) error {
 	if err := s.auth.EndAllSessions(c.UserContext(), principal(c).Owner.ID); err != nil {
 		return err
 	}
-	s.setCookie(c, sessionCookie, "", "/", 0)
+	s.setCookie(c, sessionCookie, "", 0)
 	if err := s.note(c, views.Note{Text: text.Get("signin.out.everywhere")}); err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func TestSignInWithGitHub(t *testing.T) {
 	if got := at.Query().Get("redirect_uri"); got != w.url+"/login/authorized" {
 		t.Errorf("GitHub sends back to %s", got)
 	}
-	if line := cookieLine(begun, "upload_signin"); !strings.Contains(line, "max-age=600; path=/login; HttpOnly; SameSite=Lax") {
+	if line := cookieLine(begun, "upload_signin"); !strings.Contains(line, "max-age=600; path=/; HttpOnly; SameSite=Lax") {
 		t.Errorf("the cookie of the sign-in: %s", line)
 	}
 	back, pending := b.visit(link), b.cookies["upload_signin"]
@@ -153,11 +153,22 @@ func TestSignInBehindHTTPS(t *testing.T) {
 		t.Errorf("GitHub sends back to %s", to)
 	}
 	ended := b.do(303, "GET", b.visit("/login"))
-	for line, a := range map[string]answer{"upload_signin": begun, "upload_session": ended} {
-		if got := cookieLine(a, line); !strings.Contains(got, "; secure") {
-			t.Errorf("not only over https: %s", got)
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	themed := w.want(303, "anonymous", "POST", "/theme", strings.NewReader("theme=dark"), form...)
+	noted := b.do(303, "POST", "/sessions/end", "Origin", "https://files.example")
+	for line, a := range map[string]answer{
+		"__Host-upload_signin": begun, "__Host-upload_session": ended, "__Host-upload_note": noted, "theme": themed,
+	} {
+		if got := cookieLine(a, line); !strings.Contains(got, "; secure") || !strings.Contains(got, "path=/;") {
+			t.Errorf("%s: not only over https, or not for the whole host: %s", line, got)
 		}
 	}
+
+	// A neighbour can plant a cookie without the prefix; it is none.
+	b.signIn("alice", "/login")
+	id := b.cookies["__Host-upload_session"]
+	w.want(200, "anonymous", "GET", "/api/v1/me", nil, "Cookie", "__Host-upload_session="+id)
+	w.want(401, "anonymous", "GET", "/api/v1/me", nil, "Cookie", "upload_session="+id)
 }
 
 // TestNext tries to end a sign-in where it must not end.

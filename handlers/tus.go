@@ -55,6 +55,23 @@ func (s *Server) checkTus(c *fiber.Ctx) error {
 	return nil
 }
 
+// checkTusCreate is checkTus for a new upload. Its length is declared before any
+// byte, so what has no room is told before the body.
+func (s *Server) checkTusCreate(c *fiber.Ctx) error {
+	if err := s.checkTus(c); err != nil {
+		return err
+	}
+	concat, err := s.parseConcat(c.Get("Upload-Concat"))
+	if err != nil || concat.final {
+		return err
+	}
+	length, err := tusLength(c, false)
+	if err != nil {
+		return err
+	}
+	return s.admissible(c, store.Spec{Size: length})
+}
+
 // tusError makes what is wrong for a moment only one of the answers that
 // clients of tus repeat: 409, 423 and 5xx.
 func tusError(e *store.Error) *store.Error {

@@ -69,18 +69,57 @@ func (w tus) wantContent(url, want string) {
 	}
 }
 
+// wire is a connection of a test's own, and the request that it begins with.
+type wire struct {
+	net.Conn
+	t   testing.TB
+	req *http.Request
+}
+
 // raw sends bytes as they are, and leaves the connection open.
-func (w *world) raw(text string) net.Conn {
+func (w *world) raw(text string) wire {
 	w.t.Helper()
+	text = strings.ReplaceAll(text, "\n", "\r\n")
+	req, err := http.ReadRequest(bufio.NewReader(strings.NewReader(text)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.URL.Scheme, req.URL.Host = "http", req.Host
 	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { c.Close() })
-	if _, err := io.WriteString(c, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {
+	if _, err := io.WriteString(c, text); err != nil {
 		w.t.Fatal(err)
 	}
-	return c
+	return wire{c, w.t, req}
+}
+
+// answer reads the answers to the request: interim ones, which tell where an
+// upload goes on, and the final one, which has to be documented.
+func (c wire) answer() (final answer, interim []http.Header) {
+	c.t.Helper()
+	r := bufio.NewReader(c)
+	for {
+		res, err := http.ReadResponse(r, c.req)
+		if err != nil {
+			c.t.Errorf("%s %s: no answer: %v", c.req.Method, c.req.URL.Path, err)
+			return final, interim
+		}
+		if res.StatusCode == 104 {
+			interim = append(interim, res.Header)
+		}
+		if res.StatusCode < 200 {
+			continue
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			c.t.Errorf("%s %s: %v", c.req.Method, c.req.URL.Path, err)
+		}
+		documented(c.t).check(c.t, c.req, res, body)
+		return answer{res.StatusCode, res.Header, string(body)}, interim
+	}
 }
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -197,7 +236,7 @@ func TestTus(t *testing.T) {
 		url := w.create("Upload-Length", "9000")
 		c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\nUpload-Offset: 0\n"+
 			"Content-Type: application/offset+octet-stream\nContent-Length: 9000\n\n", url, w.keys["alice"]) + strings.Repeat("x", 8500))
-		c.(*net.TCPConn).CloseWrite() //nolint:errcheck // the answer tells
+		c.Conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // the answer tells
 		eventually(t, "the bytes are kept", func() bool { return w.do("HEAD", url, nil).header.Get("Upload-Offset") == "8500" })
 		w.patch(204, url, 8500, strings.Repeat("x", 500))
 		w.wantContent(url, strings.Repeat("x", 9000))
@@ -349,9 +388,8 @@ func TestTus(t *testing.T) {
 			c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\nUpload-Offset: 0\n"+
 				"Content-Type: application/offset+octet-stream\nTransfer-Encoding: chunked\nTrailer: Upload-Checksum\n\n"+
 				"3\nabc\n0\nUpload-Checksum: %s\n\n", url, w.keys["alice"], trailer))
-			res, err := http.ReadResponse(bufio.NewReader(c), nil)
-			if err != nil || res.StatusCode != want {
-				t.Fatalf("%q: got %v, %v; want %d", trailer, res, err, want)
+			if a, _ := c.answer(); a.status != want {
+				t.Fatalf("%q: got %v; want %d", trailer, a, want)
 			}
 			w.wantOffset(url, map[int]int{204: 3}[want])
 		}
@@ -451,9 +489,8 @@ func TestTus(t *testing.T) {
 		c := w.raw(head + strings.Repeat("x", 9000))
 		// Every byte that came is there, and the one who hangs learns why.
 		eventually(t, "the offset is known", func() bool { return w.do("HEAD", url, nil).header.Get("Upload-Offset") == "9000" })
-		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || res.StatusCode != 423 {
-			t.Fatalf("got %v, %v", res, err)
+		if a, _ := c.answer(); a.status != 423 {
+			t.Fatalf("got %v", a)
 		}
 		w.patch(204, url, 9000, strings.Repeat("x", 500))
 		w.wantContent(url, strings.Repeat("x", 9500))
@@ -466,8 +503,8 @@ func TestTus(t *testing.T) {
 		if _, err := io.WriteString(c, strings.Repeat("x", 500)); err != nil {
 			t.Fatal(err)
 		}
-		if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 204 {
-			t.Fatalf("got %v, %v", res, err)
+		if a, _ := c.answer(); a.status != 204 {
+			t.Fatalf("got %v", a)
 		}
 	})
 }
@@ -481,31 +518,28 @@ func TestTusTransient(t *testing.T) {
 		url := w.create("Upload-Length", "9500")
 		c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\nUpload-Offset: 0\n"+
 			"Content-Type: application/offset+octet-stream\nContent-Length: 9500\n\n", url, w.keys["alice"]) + strings.Repeat("x", 9000))
-		stalled := make(chan *http.Response, 1)
+		stalled := make(chan answer, 1)
 		go func() {
-			res, err := http.ReadResponse(bufio.NewReader(c), nil)
-			if err != nil {
-				t.Error(err)
-			}
-			stalled <- res
+			a, _ := c.answer()
+			stalled <- a
 		}()
-		var res *http.Response
-		for res == nil && !refused {
+		var last answer
+		for last.status == 0 && !refused {
 			a := w.do("PATCH", other, nil, "Upload-Offset", "0", "Content-Type", "application/offset+octet-stream")
 			refused = a.status == 503 && a.header.Get("Retry-After") != "" // too many at once
 			select {
-			case res = <-stalled:
+			case last = <-stalled:
 			default:
 			}
 		}
 		if !refused {
 			continue // the other one was first
 		}
-		if res == nil {
-			res = <-stalled
+		if last.status == 0 {
+			last = <-stalled
 		}
-		if res == nil || res.StatusCode != 503 {
-			t.Fatalf("a stalled body: got %v", res)
+		if last.status != 503 {
+			t.Fatalf("a stalled body: got %v", last)
 		}
 		w.wantOffset(url, 9000)
 	}

@@ -105,6 +105,7 @@ func newWorld(t testing.TB, s setup) *world {
 	w.ok(err)
 	config := handlers.Config{
 		Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test", Undo: time.Hour, Assets: assets,
+		Now: time.Now,
 	}
 	if s.http != nil {
 		s.http(&config)

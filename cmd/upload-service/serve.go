@@ -122,6 +122,7 @@ func newServer(
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version, Undo: time.Duration(cfg.Undo),
 		Assets: assets, StaticURL: cfg.StaticURL, ContentURL: cfg.ContentURL,
+		Now: time.Now,
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),

@@ -72,7 +72,7 @@ document.addEventListener('submit', (event) => {
   if (theme === 'auto') delete document.documentElement.dataset.theme
   else document.documentElement.dataset.theme = theme
   const keep = theme === 'auto' ? 'theme=; max-age=0' : `theme=${theme}; max-age=31536000`
-  document.cookie = `${keep}; path=/; samesite=lax`
+  document.cookie = `${keep}; path=/; samesite=lax${location.protocol === 'https:' ? '; secure' : ''}`
   button.value = order[(order.indexOf(theme) + 1) % 3]
   button.title = button.ariaLabel = text[`theme_${theme}`]
   $('use', button).setAttribute('href', `#i-${{ auto: 'auto', light: 'sun', dark: 'moon' }[theme]}`)
