@@ -360,10 +360,50 @@ func TestShutdownCutsOff(t *testing.T) {
 	}
 }
 
+// TestCommitInDoubt: a process whose metadata may not be on the disk says so and
+// ends soon, whoever is still sending, so that the next one can find out.
+func TestCommitInDoubt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir, "FAILPOINT=commit: the sync of the meta page#30", "UPLOAD_SHUTDOWN_GRACE=10m")
+	c := s.dial(t)
+	io.WriteString(c, "PUT /files/me/f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "+s.key+"\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 50_000)) //nolint:errcheck // it never ends
+	var acknowledged []string
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("/files/me/n%d", i)
+		a, err := s.do("PUT", name, strings.NewReader(name))
+		if err == nil && a.status == 201 && i < 100 {
+			acknowledged = append(acknowledged, name)
+			continue
+		}
+		if err != nil || a.status < 500 {
+			t.Errorf("the upload in doubt: %d %s, %v", a.status, a.body, err)
+		}
+		break
+	}
+	began := time.Now()
+	select {
+	case <-s.done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it goes on after a commit in doubt")
+	}
+	if s.err == nil || !strings.Contains(s.log.String(), "look at the disk") {
+		t.Errorf("it ended with %v", s.err)
+	}
+	t.Logf("%d uploads, ended after %s", len(acknowledged), time.Since(began))
+	next := start(t, dir)
+	next.key = s.key
+	for _, name := range acknowledged {
+		if a := next.must(t, 200, "GET", name, nil); string(a.body) != name {
+			t.Errorf("%s has %q", name, a.body)
+		}
+	}
+}
+
 // TestInvariant5 watches the memory of the released binary: eight uploads at
 // once, declared and chunked, eight downloads at once, forms and JSON with one
 // large content and with a thousand small ones, fields that are too long to be
-// kept, and idle connections.
+// kept, strangers that hold on to a body, and idle connections.
 func TestInvariant5(t *testing.T) {
 	s := startBinary(t, plain, t.TempDir(), "UPLOAD_OWNER_QUOTA=none")
 	peak := watchMemory(t, s.cmd.Process.Pid)
@@ -444,6 +484,13 @@ func TestInvariant5(t *testing.T) {
 		t.Errorf("fields with long names: %s", a.body)
 	}
 	var conns []net.Conn
+	for i := range 200 { // half a megabyte each, and no end
+		c := s.dial(t)
+		path := []string{"/login", "/theme"}[i%2]
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n80000\r\n", path)
+		c.Write(make([]byte, 500<<10)) //nolint:errcheck // it may be refused by then
+		conns = append(conns, c)
+	}
 	for range 500 {
 		c := s.dial(t)
 		io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") //nolint:errcheck // only to have been served

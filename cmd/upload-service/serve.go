@@ -31,10 +31,16 @@ const closeWait = 5 * time.Second
 // jobsWait is how long the end waits for a sweep that runs.
 const jobsWait = 30 * time.Second
 
+// doubtGrace is how long running requests have when the metadata store has
+// failed: none of them can succeed, so it is only for answers on their way.
+const doubtGrace = time.Second
+
 // serve runs the service until ctx is done, or until the metadata store can no
 // longer be trusted.
 func serve(ctx context.Context, p *program) (err error) {
 	cfg, log := p.cfg, p.log
+	ctx, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	// 1. The data, recovered from whatever a crash left.
 	q, err := openParts(p, true)
 	if err != nil {
@@ -88,6 +94,7 @@ func serve(ctx context.Context, p *program) (err error) {
 
 	// 4. Until told to stop.
 	var ended error
+	grace := time.Duration(cfg.ShutdownGrace)
 	select {
 	case <-ctx.Done():
 	case err := <-served:
@@ -95,12 +102,13 @@ func serve(ctx context.Context, p *program) (err error) {
 	case <-q.kv.Failed():
 		ended = hinted{errors.New("a commit may or may not have reached the disk"),
 			"look at the disk; the next start finds out what is there"}
+		grace = min(grace, doubtGrace)
+		giveUp() // the sweep and an adoption
 	}
 
 	// 5. Not ready, no new connections, running requests to their end, then
 	// the jobs, then (deferred) the data.
 	ready.Store(false)
-	grace := time.Duration(cfg.ShutdownGrace)
 	log.Info("stopping", "running", srv.Running(), "grace", grace)
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()

@@ -4,6 +4,7 @@
 package failpoint
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -35,4 +36,12 @@ func Hit(name string) {
 		syscall.Kill(syscall.Getpid(), syscall.SIGKILL) //nolint:errcheck // nothing would be left to tell
 		select {}
 	}
+}
+
+// Err marks a step that can fail.
+func Err(name string) error {
+	if step != "" && name == step && count.Add(1) == nth {
+		return errors.New("failpoint: " + name)
+	}
+	return nil
 }

@@ -335,7 +335,11 @@ func (s *Store) commit(btx *bbolt.Tx) error {
 	defer s.committing.Unlock()
 	id := int64(btx.ID())
 	failpoint.Hit("commit: before")
-	if err := btx.Commit(); err != nil {
+	err := btx.Commit()
+	if err == nil {
+		err = failpoint.Err("commit: the sync of the meta page")
+	}
+	if err != nil {
 		err = s.outcome(id, err)
 		if errors.Is(err, kv.ErrInDoubt) {
 			close(s.failed)
