@@ -438,7 +438,7 @@ func TestRateLimit(t *testing.T) {
 	}
 	w.want(429, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "2001:db8::ffff:0:0:1")
 	w.want(200, "anonymous", "GET", "/docs/errors", nil, "X-Forwarded-For", "2001:db8:0:1::1")
-	if !strings.Contains(w.log.String(), "from=2001:db8::ffff:0:0:1 ") {
+	if !strings.Contains(w.log.String(), "from=2001:db8::ffff:0:0:1\n") {
 		t.Error("the log has not the whole address")
 	}
 	// Refusing a probe would have the service restarted for being busy.
