@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-7C84Uo1FeakHJXBWM6lp8Gyy6qsAs+1EhC4MwKs2ir4=";
+        outputHash = "sha256-Oh2NvvrD119olZmryN7kjdjDQiLsz35fmGDxw/5uhCM=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
