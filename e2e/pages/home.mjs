@@ -38,11 +38,23 @@ await run({
     assert.match(await page.textContent('#submit .note'), /1 name is already taken in taken.*three\.txt/s)
     assert.equal(await page.inputValue('#description'), 'kept words')
     await axe(page, 'a taken name')
-    await shot(page, 'home-taken')
     await page.click('button:has-text("Keep both") >> nth=0')
     await page.waitForSelector('#toasts .toast')
     const { files } = await (await api('GET', '/api/v1/files?prefix=taken/')).json()
     assert.deepEqual(files.map((f) => f.name).sort(), ['one.txt', 'three (1).txt', 'three.txt'])
+  },
+
+  async 'a taken name has a picture'(open) {
+    await upload('three.txt', 'newer')
+    const { page } = await open({ allow: [/409/] })
+    await page.goto(job.base + '/')
+    await page.fill('#folder', 'taken')
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('#submit .note')
+    await shot(page, 'home-taken')
+    await api('POST', '/api/v1/persist', JSON.stringify({
+      tokens: await page.locator('input[name=token]').evaluateAll((boxes) => boxes.map((box) => box.value)), on_conflict: 'rename',
+    }), { 'content-type': 'application/json' })
   },
 
   async 'a folder that cannot be keeps the tokens in the form'(open) {
