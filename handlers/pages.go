@@ -28,6 +28,10 @@ import (
 // into one packet gains nothing.
 const minCompressed = 1400
 
+// maxTight is up to which size a page is compressed as far as it goes, in
+// bytes: of a long list the time counts for more.
+const maxTight = 64 << 10
+
 // render answers with a page or a fragment. Compression tells nobody a secret:
 // other sites cannot make a signed-in browser ask for what holds one.
 func render(c *fiber.Ctx, to func(io.Writer) error) error {
@@ -42,7 +46,11 @@ func render(c *fiber.Ctx, to func(io.Writer) error) error {
 		return c.Send(page.Bytes())
 	}
 	c.Set(fiber.HeaderContentEncoding, "gzip")
-	w, err := gzip.NewWriterLevel(c.Response().BodyWriter(), gzip.BestSpeed)
+	level := gzip.BestSpeed
+	if page.Len() <= maxTight {
+		level = gzip.BestCompression
+	}
+	w, err := gzip.NewWriterLevel(c.Response().BodyWriter(), level)
 	if err != nil {
 		return err
 	}
