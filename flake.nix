@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-Oh2NvvrD119olZmryN7kjdjDQiLsz35fmGDxw/5uhCM=";
+        outputHash = "sha256-cH7z8rSyyOhf+lxJE6R7w9x1eAEzJU9S+Mg8/2Smv6w=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
