@@ -120,11 +120,12 @@ func TestTusJSClient(t *testing.T) {
 		return j
 	}
 	for name, more := range map[string]map[string]any{
-		"one piece":            {},
-		"pieces":               {"chunkSize": 1 << 20},
-		"deferred length":      {"chunkSize": 1<<20 + 1, "deferred": true},
-		"parallel":             {"parallel": 3},
-		"parallel with pieces": {"parallel": 2, "chunkSize": 700_000},
+		"one piece":                   {},
+		"pieces":                      {"chunkSize": 1 << 20},
+		"deferred length":             {"chunkSize": 1<<20 + 1, "deferred": true},
+		"behind what knows only POST": {"chunkSize": 1<<20 + 1, "deferred": true, "override": true},
+		"parallel":                    {"parallel": 3},
+		"parallel with pieces":        {"parallel": 2, "chunkSize": 700_000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -140,6 +141,45 @@ func TestTusJSClient(t *testing.T) {
 			s.wantUpload(t, token, sum)
 		})
 	}
+	// The IETF's protocol, as the same client speaks it (interop version 6).
+	ietf := map[string]any{"endpoint": s.url + "/api/v1/uploads", "protocol": "ietf-draft-05"}
+	for name, size := range map[string]int{"IETF, one piece": 6 << 20, "IETF, pieces and another process": 1 << 20} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file, sum := randomFile(t, 5<<20)
+			j := job(t, file, ietf)
+			j["chunkSize"] = size
+			if size < 5<<20 {
+				j["stopAt"] = 2 << 20
+				first, _ := runClient(t, "tus.mjs", j, nil)
+				if last(first, "stopped").Event == "" {
+					t.Fatalf("got %v", first)
+				}
+				delete(j, "stopAt")
+				j["resume"] = true
+			}
+			events, ok := runClient(t, "tus.mjs", j, nil)
+			if !ok {
+				t.Fatalf("got %v", events)
+			}
+			s.wantUpload(t, tokenOf(last(events, "success").URL), sum)
+		})
+	}
+	t.Run("a place that is taken meanwhile", func(t *testing.T) {
+		t.Parallel()
+		file, _ := randomFile(t, 3<<20)
+		j := job(t, file, map[string]any{
+			"chunkSize": 1 << 20, "stopAt": 1 << 20, "metadata": map[string]string{"filename": "place", "persist": "true"},
+		})
+		runClient(t, "tus.mjs", j, nil)
+		s.must(t, 201, "PUT", "/files/me/place/below", strings.NewReader("x"))
+		delete(j, "stopAt")
+		j["resume"] = true
+		events, ok := runClient(t, "tus.mjs", j, nil)
+		if ok || !strings.Contains(last(events, "error").Message, "403") {
+			t.Errorf("the client takes it for stored: %v", events)
+		}
+	})
 	t.Run("an empty file", func(t *testing.T) {
 		t.Parallel()
 		file, sum := randomFile(t, 0)

@@ -123,6 +123,36 @@ func testBehind(t *testing.T, language, name, address string, proxy func(dir, sn
 	}
 	s.wantUpload(t, tokenOf(at), hexSum(content))
 
+	// A client of the IETF's protocol is answered, and its connection is free
+	// for the next request.
+	begun := time.Now()
+	req, err := http.NewRequest("POST", s.url+"/api/v1/uploads", strings.NewReader("abc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + s.key, "Upload-Complete": "?0", "Upload-Draft-Interop-Version": "8",
+	} {
+		req.Header.Set(name, value)
+	}
+	one := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}, Timeout: 20 * time.Second}
+	for range 2 {
+		res, err := one.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusCreated || res.Header.Get("Location") == "" {
+			t.Errorf("an upload in pieces: %s %v", res.Status, res.Header)
+		}
+		if req.Body, err = req.GetBody(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("two requests on one connection took %v", took)
+	}
+
 	// 4. What is refused from the head is told while the body is sent; by nginx
 	// before.
 	c, err := net.Dial("tcp", front)

@@ -98,6 +98,11 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 
 	c.Status(p.status)
 	c.Set(fiber.HeaderCacheControl, "no-store")
+	if p.status == problems[store.CodeTooLarge].status {
+		if _, ok := parseResumable(c); ok {
+			c.Set("Upload-Limit", s.uploadLimit())
+		}
+	}
 	if e.RetryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(seconds(e)))
 	}

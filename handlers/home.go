@@ -86,7 +86,7 @@ func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.W
 			return nil, false, err
 		}
 		for _, u := range uploads {
-			if u.State == store.Ready && len(u.Parts) > 0 {
+			if u.State == store.Ready && len(u.Parts) > 0 && (u.Growth == nil || !u.Growth.Partial) {
 				all = append(all, u)
 			}
 		}

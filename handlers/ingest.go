@@ -134,6 +134,9 @@ func addJSON(ctx context.Context, in *store.Intake, body io.Reader) error {
 // several. All of it becomes one temporary upload.
 func (s *Server) createUpload(c *fiber.Ctx) error {
 	if r, ok := parseResumable(c); ok {
+		if isMultipart(c) {
+			return store.Errorf(store.CodeUnsupportedType, "Only a raw content can be resumed; send the file without a form around it.")
+		}
 		b := store.Begin{Name: dispositionName(c), Purpose: c.Query("purpose")}
 		if name := c.Query("filename"); name != "" {
 			b.Name = store.CleanName(name, "")

@@ -37,7 +37,7 @@ func TestDocumentedErrors(t *testing.T) {
 	w.want(201, "alice", "POST", "/api/v1/uploads/"+persisted+"/persist", strings.NewReader(folder))
 	w.want(204, "alice", "DELETE", "/api/v1/uploads/"+gone, nil)
 	receiving, growing := tus("Upload-Length", "7"), tus("Upload-Defer-Length", "1")
-	part := tus("Upload-Length", "7", "Upload-Concat", "partial")
+	part, half := tus("Upload-Length", "7", "Upload-Concat", "partial"), tus("Upload-Length", "7", "Upload-Concat", "partial")
 	w.want(204, "alice", "DELETE", "/tus/"+part, nil, "Tus-Resumable", "1.0.0")
 	two, kind := "", "multipart/form-data; boundary=b"
 	for _, name := range []string{"a", "b"} {
@@ -124,7 +124,8 @@ func TestDocumentedErrors(t *testing.T) {
 		rows = append(rows,
 			row{400, "alice", at, "", version},
 			row{404, "alice", at, "", append(version, "Upload-Concat", "final;/tus/00000000-0000-4000-8000-000000000000")},
-			row{409, "alice", at, "", append(version, "Upload-Concat", "final;/tus/"+receiving)},
+			row{403, "alice", at, "", append(version, "Upload-Concat", "final;/tus/"+receiving)},
+			row{409, "alice", at, "", append(version, "Upload-Concat", "final;/tus/"+half)},
 			row{410, "alice", at, "", append(version, "Upload-Concat", "final;/tus/"+part)},
 			row{412, "alice", at, "", nil},
 			row{413, "alice", at, "", append(version, "Upload-Length", "200")},

@@ -47,8 +47,12 @@ func declared(c *fiber.Ctx) (store.Content, error) {
 	content := store.Content{Type: c.Get(fiber.HeaderContentType)}
 	// Repr-Digest is about the whole representation and Content-Digest about
 	// this message's content (RFC 9530); in a whole upload they are the same.
-	for _, header := range []string{"Content-Digest", "Repr-Digest"} {
-		if err := readDigest(c.Get(header), header, &content); err != nil {
+	headers := []string{"Content-Digest", "Repr-Digest"}
+	if r, ok := parseResumable(c); ok && !r.complete {
+		headers = headers[1:] // the content is a piece
+	}
+	for _, header := range headers {
+		if err := readDigest(lines(c, header), header, &content); err != nil {
 			return store.Content{}, err
 		}
 	}
@@ -58,11 +62,8 @@ func declared(c *fiber.Ctx) (store.Content, error) {
 // readDigest takes sha-256 and sha-512 from a digest header. Algorithms that
 // it does not know and fields that do not parse are ignored, as RFC 9530 and
 // RFC 9651 ask; a digest of the wrong length cannot match.
-func readDigest(value, header string, content *store.Content) error {
-	if value == "" {
-		return nil
-	}
-	dict, err := httpsfv.UnmarshalDictionary([]string{value})
+func readDigest(values []string, header string, content *store.Content) error {
+	dict, err := httpsfv.UnmarshalDictionary(values)
 	if err != nil {
 		return nil
 	}

@@ -39,7 +39,7 @@ type resumable struct {
 // parseResumable reads Upload-Complete. A request without it, or with one that
 // does not parse, is not resumable (RFC 9651, 4.2: a bad field is ignored).
 func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
-	item, err := httpsfv.UnmarshalItem([]string{c.Get("Upload-Complete")})
+	item, err := httpsfv.UnmarshalItem(lines(c, "Upload-Complete"))
 	if err != nil {
 		return r, false
 	}
@@ -50,6 +50,15 @@ func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
 		r.interop = version
 	}
 	return r, true
+}
+
+// lines are the values of a field that may come several times: together they
+// are one (RFC 9651, 4.2).
+func lines(c *fiber.Ctx, field string) (values []string) {
+	for _, v := range c.Request().Header.PeekAll(field) {
+		values = append(values, string(v))
+	}
+	return values
 }
 
 // uploadLimit is what Upload-Limit announces.
@@ -88,15 +97,8 @@ func (s *Server) resumableCreate(c *fiber.Ctx, r resumable, b store.Begin) error
 		return err
 	}
 	b.Type, b.Want = content.Type, store.Digest{SHA256: content.SHA256, SHA512: content.SHA512}
-	if !r.complete { // then Content-Digest is about a piece
-		b.Want = store.Digest{}
-		if err := readWant(c, &b.Want); err != nil {
-			return err
-		}
-	}
 	u, err := s.store.BeginUpload(c.UserContext(), principal(c).Owner.ID, b)
 	if err != nil {
-		c.Set("Upload-Limit", s.uploadLimit())
 		return err
 	}
 	c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
@@ -105,24 +107,13 @@ func (s *Server) resumableCreate(c *fiber.Ctx, r resumable, b store.Begin) error
 	return s.resumableAppend(c, r, u.Token, 0, body)
 }
 
-// readWant reads Repr-Digest, which is about the whole.
-func readWant(c *fiber.Ctx, want *store.Digest) error {
-	var content store.Content
-	err := readDigest(c.Get("Repr-Digest"), "Repr-Digest", &content)
-	want.SHA256, want.SHA512 = content.SHA256, content.SHA512
-	return err
-}
-
 // declaredLength is the length of the whole that a request at offset tells, -1
 // if it does not: by Upload-Length, or because it brings the rest.
 func declaredLength(c *fiber.Ctx, r resumable, offset int64) (int64, error) {
 	length := int64(-1)
-	if v := c.Get("Upload-Length"); v != "" {
-		item, err := httpsfv.UnmarshalItem([]string{v})
-		n, isInt := item.Value.(int64)
-		if err == nil && isInt && n >= 0 {
-			length = n
-		}
+	item, err := httpsfv.UnmarshalItem(lines(c, "Upload-Length"))
+	if n, isInt := item.Value.(int64); err == nil && isInt && n >= 0 {
+		length = n
 	}
 	if rest := transport.Body(c).Length(); r.complete && rest >= 0 {
 		if length >= 0 && length != offset+rest {
@@ -147,7 +138,7 @@ func (s *Server) resumablePatch(c *fiber.Ctx) error {
 	if !ok {
 		return store.FieldErrorf("Upload-Complete", "Say with Upload-Complete: ?1 or ?0 whether these are the last bytes.")
 	}
-	item, err := httpsfv.UnmarshalItem([]string{c.Get("Upload-Offset")})
+	item, err := httpsfv.UnmarshalItem(lines(c, "Upload-Offset"))
 	offset, isInt := item.Value.(int64)
 	if err != nil || !isInt || offset < 0 {
 		return store.FieldErrorf("Upload-Offset", "Upload-Offset says where the bytes begin: a number.")
@@ -187,10 +178,7 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if err != nil {
 		return err
 	}
-	if g.Length >= 0 && length >= 0 && length != g.Length {
-		return s.resumableBeyond(c, turn, max(length, offset+max(0, body.Length())))
-	}
-	if g.Length >= 0 && offset+body.Length() > g.Length {
+	if g.Length >= 0 && (length >= 0 && length != g.Length || offset+body.Length() > g.Length) {
 		return s.resumableBeyond(c, turn, offset+body.Length())
 	}
 	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast, Allowed: s.stillMay(c, auth.Write)}
@@ -211,7 +199,13 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if end := offset + body.Received(); store.CodeOf(err) == store.CodeTooLarge && u.Growth.Length >= 0 && end > u.Growth.Length {
 		return s.resumableBeyond(c, turn, end)
 	}
+	if store.CodeOf(err) == store.CodeBadDigest && p.Check == nil {
+		return err // the upload is gone
+	}
 	s.describe(c, u)
+	if store.IsLength(err) {
+		return inconsistentLength(c)
+	}
 	if err != nil {
 		return err
 	}
@@ -246,6 +240,9 @@ func inconsistentLength(c *fiber.Ctx) error {
 // resumableDone answers the request that completed an upload, as one that
 // could not be interrupted is answered.
 func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
+	if err := u.Refusal(); err != nil {
+		return err
+	}
 	var sum []byte
 	if u.State == store.Persisted {
 		sum = u.Files[0].SHA256
@@ -307,7 +304,7 @@ func (s *Server) uploadURL(token store.Token) string {
 // interim sends 104 (Upload Resumption Supported) in front of the answer, to a
 // client that said it knows it.
 func (s *Server) interim(c *fiber.Ctx, r resumable, fields ...string) {
-	if r.interop == "" {
+	if r.interop == "" || !c.Request().Header.IsHTTP11() { // RFC 9110, 15.2
 		return
 	}
 	head := "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Draft-Interop-Version: " + r.interop + "\r\n"
@@ -331,7 +328,7 @@ func dispositionName(c *fiber.Ctx) store.Path {
 // nil if there is none that is known.
 func pieceDigest(c *fiber.Ctx) (store.Checker, error) {
 	var content store.Content
-	if err := readDigest(c.Get("Content-Digest"), "Content-Digest", &content); err != nil {
+	if err := readDigest(lines(c, "Content-Digest"), "Content-Digest", &content); err != nil {
 		return nil, err
 	}
 	if content.SHA256 == nil && content.SHA512 == nil {

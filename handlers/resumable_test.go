@@ -92,6 +92,16 @@ func TestResumable(t *testing.T) {
 			}
 		}
 	})
+	run("R2 lines of one field are one", func(t *testing.T, w *world) {
+		final, _ := w.raw(head(w, "POST", "/api/v1/uploads", 3, "Upload-Complete: ?1\nUpload-Complete: ?0\n") + "abc").answer()
+		if final.status != 201 || final.header.Get("Upload-Complete") != "" {
+			t.Errorf("?1 and ?0: %v", final)
+		}
+		final, _ = w.raw(head(w, "POST", "/api/v1/uploads", 3, "Content-Digest: md5=:AAAA:\nContent-Digest: "+digest("xyz")+"\n") + "abc").answer()
+		if final.status != 400 {
+			t.Errorf("the second line of Content-Digest does not count: %v", final)
+		}
+	})
 	run("R4 R6 R7 in pieces", func(t *testing.T, w *world) {
 		a := w.resumable(201, "POST", "/api/v1/uploads?purpose=form", "abc", "Upload-Complete", "?0",
 			"Content-Disposition", `inline; filename="../b.txt"; filename*=UTF-8''%C3%A4.txt`)
@@ -147,10 +157,13 @@ func TestResumable(t *testing.T) {
 		w.resumable(412, "PUT", "/files/me/in/r.txt", "x", "Upload-Complete", "?0", "If-None-Match", "*")
 		url = w.resumable(201, "PUT", "/files/me/in/late.txt", "x", "Upload-Complete", "?0", "If-None-Match", "*").header.Get("Location")
 		w.resumable(201, "PUT", "/files/me/in/late.txt", "first")
-		a = w.piece(412, url, 1, "?1", "y")
+		w.piece(412, url, 1, "?1", "y")
+		a = w.piece(412, url, 2, "?1", "") // that answer got lost
 		if a.header.Get("Upload-Complete") != "?1" {
 			t.Errorf("got %v", a.header)
 		}
+		// The envelope of a form is no content.
+		w.resumable(415, "POST", "/api/v1/uploads", "--b\r\n\r\nx\r\n--b--\r\n", "Upload-Complete", "?1", "Content-Type", "multipart/form-data; boundary=b")
 		if got := w.want(200, "alice", "GET", "/files/me/in/late.txt", nil).body; got != "first" {
 			t.Errorf("got %q", got)
 		}
@@ -192,6 +205,7 @@ func TestResumable(t *testing.T) {
 				t.Errorf("got %s", a.body)
 			}
 		}
+		w.piece(400, url, 3, "?0", "d", "Upload-Length", "11") // only says so, and brings no byte too many
 		w.wantState(url, 3, "?0")
 		w.piece(400, url, 3, "?0", "defg") // beyond the end: over
 		w.want(410, "alice", "HEAD", url, nil)
@@ -200,7 +214,37 @@ func TestResumable(t *testing.T) {
 		w.want(400, "alice", "PATCH", url, struct{ io.Reader }{strings.NewReader("abcd")}, "Content-Type", "application/partial-upload",
 			"Upload-Offset", "0", "Upload-Complete", "?0")
 		w.want(410, "alice", "HEAD", url, nil)
+		url = create(w)
+		w.piece(204, url, 0, "?0", "abc")
+		if a := w.piece(400, url, 3, "?0", "", "Upload-Length", "2"); field(t, a, "type") != kind {
+			t.Errorf("got %s", a.body)
+		}
 		create(w, "Upload-Length", "-1") // a field that does not parse is none
+
+		// ?1 that ends before the announced length completes nothing. Chunks do
+		// not say how long they are.
+		chunked := func(s string) io.Reader { return struct{ io.Reader }{strings.NewReader(s)} }
+		w.resumable(201, "PUT", "/files/me/short.txt", "as it was")
+		url = create(w, "Upload-Length", "10")
+		for _, tt := range []struct{ method, path string }{
+			{"POST", "/api/v1/uploads"}, {"PUT", "/files/me/short.txt"}, {"PATCH", url},
+		} {
+			a := w.want(400, "alice", tt.method, tt.path, chunked("12345"), "Upload-Complete", "?1", "Upload-Length", "10",
+				"Upload-Offset", "0", "Content-Type", "application/partial-upload")
+			if field(t, a, "type") != kind || a.header.Get("Upload-Complete") == "?1" {
+				t.Errorf("%s: got %v %s", tt.method, a.header, a.body)
+			}
+		}
+		if got := w.want(200, "alice", "GET", "/files/me/short.txt", nil).body; got != "as it was" {
+			t.Errorf("the file is %q", got)
+		}
+		w.wantState(url, 5, "?0")
+		a = w.want(400, "alice", "PATCH", url, chunked("678"), "Upload-Complete", "?1", "Upload-Offset", "5",
+			"Content-Type", "application/partial-upload") // the length is known from before
+		if field(t, a, "type") != kind {
+			t.Errorf("got %s", a.body)
+		}
+		w.piece(200, url, 8, "?1", "90")
 	})
 	run("R9 a creation that is cut is resumed", func(t *testing.T, w *world) {
 		c := w.raw(head(w, "PUT", "/files/me/cut.txt", 9000, "Upload-Complete: ?1\nUpload-Draft-Interop-Version: 8\n") + strings.Repeat("x", 8500))
@@ -224,6 +268,10 @@ func TestResumable(t *testing.T) {
 	run("R11 the newer request goes on", func(t *testing.T, w *world) {
 		url := create(w, "Upload-Length", "9500")
 		old := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
+		// R6: GET leaves it alone, and tells no offset that may be outdated.
+		eventually(t, "the old request appends", func() bool {
+			return w.want(200, "alice", "GET", url, nil).header.Get("Upload-Offset") == ""
+		})
 		eventually(t, "the old request is stopped", func() bool {
 			return w.want(200, "alice", "HEAD", url, nil).header.Get("Upload-Offset") == "9000"
 		})
@@ -248,6 +296,17 @@ func TestResumable(t *testing.T) {
 		a := w.resumable(413, "POST", "/api/v1/uploads", "x", "Upload-Complete", "?0", "Upload-Length", "10001")
 		if a.header.Get("Upload-Limit") == "" || a.header.Get("Location") != "" {
 			t.Errorf("got %v", a.header)
+		}
+		big := strings.Repeat("x", 100_000) // refused by its head
+		url := create(w)
+		for _, a := range []answer{
+			w.resumable(413, "POST", "/api/v1/uploads", big, "Upload-Complete", "?1"),
+			w.resumable(413, "PUT", "/files/me/big", big, "Upload-Complete", "?1"),
+			w.piece(413, url, 0, "?0", "", "Upload-Length", "10001"),
+		} {
+			if a.header.Get("Upload-Limit") == "" {
+				t.Errorf("no limit: %v", a.header)
+			}
 		}
 	})
 	run("R13 a request over its limit leaves the upload", func(t *testing.T, _ *world) {
@@ -294,6 +353,17 @@ func TestResumable(t *testing.T) {
 		}
 		w.want(410, "alice", "HEAD", url, nil)
 		w.resumable(400, "POST", "/api/v1/uploads", "abx", "Upload-Complete", "?1", "Content-Digest", digest("abc"))
+		// Both at once: of the piece, and of the whole.
+		for _, to := range [][2]string{{"POST", "/api/v1/uploads"}, {"PUT", "/files/me/both.txt"}} {
+			both := []string{"Upload-Complete", "?0", "Content-Digest", digest("abc"), "Repr-Digest", digest("abcdef")}
+			url := w.resumable(201, to[0], to[1], "abc", both...).header.Get("Location")
+			if a := w.piece(400, url, 3, "?1", "deX"); a.header.Get("Upload-Offset") != "" {
+				t.Errorf("an upload that is gone has an offset: %v", a.header)
+			}
+			url = w.resumable(201, to[0], to[1], "abc", both...).header.Get("Location")
+			w.piece(map[string]int{"POST": 200, "PUT": 201}[to[0]], url, 3, "?1", "def")
+			w.resumable(400, to[0], to[1], "abx", both...)
+		}
 	})
 	run("R16 nobody else", func(t *testing.T, w *world) {
 		url := create(w)

@@ -80,6 +80,7 @@ type uploadJSON struct {
 	Token     store.Token      `json:"token"`
 	State     store.State      `json:"state"`
 	ExpiresAt time.Time        `json:"expires_at"`
+	Partial   bool             `json:"partial,omitempty"` // only good for a concatenation
 	Files     []uploadFileJSON `json:"files"`
 }
 
@@ -93,6 +94,7 @@ type uploadFileJSON struct {
 
 func uploadShape(u store.Upload) uploadJSON {
 	j := uploadJSON{Token: u.Token, State: u.State, ExpiresAt: u.ExpiresAt.UTC(), Files: []uploadFileJSON{}}
+	j.Partial = u.Growth != nil && u.Growth.Partial
 	for _, p := range u.Parts {
 		size := p.Size
 		if u.State == store.Receiving {

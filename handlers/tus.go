@@ -46,6 +46,16 @@ func (s *Server) tusOptions(c *fiber.Ctx) error {
 // checkTus runs before the body of every tus request but OPTIONS. A browser
 // that merely visits an address sends no version.
 func (s *Server) checkTus(c *fiber.Ctx) error {
+	for _, name := range []string{"Upload-Offset", "Upload-Length", "Upload-Defer-Length"} {
+		if len(c.Request().Header.PeekAll(name)) > 1 {
+			return store.FieldErrorf(name, "%s is given twice; send it once.", name)
+		}
+	}
+	if m := c.Method(); m == fiber.MethodPatch || m == fiber.MethodPost {
+		if err := plainBody(c); err != nil {
+			return err
+		}
+	}
 	version := c.Get("Tus-Resumable")
 	visit := version == "" && (c.Method() == fiber.MethodGet || c.Method() == fiber.MethodHead)
 	if version != tusVersion && !visit {
@@ -84,6 +94,19 @@ func tusError(e *store.Error) *store.Error {
 	return e
 }
 
+// tusFinal makes a conflict that does not pass an answer that is not repeated.
+// After a 409 clients ask for the offset, and take an upload that is whole for
+// one that is where it was to go.
+func tusFinal(err error) error {
+	e := asError(err)
+	if e.Code != store.CodeConflict || e.RetryAfter > 0 {
+		return err
+	}
+	e = e.WithCause(err)
+	e.Code = store.CodeForbidden
+	return e
+}
+
 // tusCreate handles POST /tus/: a new upload, maybe with its first bytes, or
 // one put together from parts.
 func (s *Server) tusCreate(c *fiber.Ctx) error {
@@ -103,13 +126,12 @@ func (s *Server) tusCreate(c *fiber.Ctx) error {
 	var u store.Upload
 	if concat.final {
 		u, err = s.store.Concatenate(c.UserContext(), owner, concat.parts, b)
-		if u.Token == "" {
-			return err
+		if u.Token != "" {
+			s.tusUpload(c, u)
+			c.Set(fiber.HeaderLocation, s.tusURL(u.Token))
 		}
-		s.tusUpload(c, u)
-		c.Set(fiber.HeaderLocation, s.tusURL(u.Token))
 		if err != nil {
-			return err
+			return tusFinal(err)
 		}
 		c.Status(fiber.StatusCreated)
 		return nil
@@ -118,13 +140,13 @@ func (s *Server) tusCreate(c *fiber.Ctx) error {
 		b.Then = nil // the whole says where it goes
 	}
 	if u, err = s.store.BeginUpload(c.UserContext(), owner, b); err != nil {
-		return err
+		return tusFinal(err)
 	}
 	// From here on the client can resume, whatever happens to the body.
 	c.Set(fiber.HeaderLocation, s.tusURL(u.Token))
 	s.tusUpload(c, u)
 	if mediaTypeOf(c) == tusContent || b.Length == 0 {
-		if u, err = s.tusAppend(c, u.Token, 0); u.Token != "" {
+		if u, err = s.tusAppend(c, u.Token, 0, -1); u.Token != "" {
 			s.tusUpload(c, u)
 		}
 		if err != nil {
@@ -165,7 +187,13 @@ func (s *Server) tusPatch(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	u, err := s.tusAppend(c, token, offset)
+	length := int64(-1)
+	if v := c.Get("Upload-Length"); v != "" { // of an upload that deferred it
+		if length, err = parseLength("Upload-Length", v); err != nil {
+			return err
+		}
+	}
+	u, err := s.tusAppend(c, token, offset, length)
 	if u.Token != "" {
 		s.tusUpload(c, u)
 	}
@@ -177,14 +205,10 @@ func (s *Server) tusPatch(c *fiber.Ctx) error {
 }
 
 // tusAppend adds the body of the request to an upload, which it returns as it
-// is then, also beside an error.
-func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset int64) (u store.Upload, err error) {
-	p := store.Piece{Offset: offset, Size: 0, Length: -1, Last: store.AtLength, Allowed: s.stillMay(c, auth.Write)}
-	if v := c.Get("Upload-Length"); v != "" && c.Method() != fiber.MethodPost {
-		if p.Length, err = parseLength("Upload-Length", v); err != nil {
-			return u, err
-		}
-	}
+// is then, also beside an error. length is what the request says about the
+// whole, -1 for nothing.
+func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset, length int64) (u store.Upload, err error) {
+	p := store.Piece{Offset: offset, Size: 0, Length: length, Last: store.AtLength, Allowed: s.stillMay(c, auth.Write)}
 	if p.Check, err = checksum(c); err != nil {
 		return u, err
 	}
@@ -202,7 +226,10 @@ func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset int64) (u sto
 		return u, store.Errorf(store.CodeForbidden, "This upload was put together from parts; nothing can be added to it.")
 	}
 	err = turn.Append(c.UserContext(), body, p)
-	return turn.Upload(), err
+	if u = turn.Upload(); u.Refusal() != nil {
+		err = tusFinal(err)
+	}
+	return u, err
 }
 
 // tusHead handles HEAD /tus/:token. A request that still appends is stopped,
@@ -221,6 +248,9 @@ func (s *Server) tusHead(c *fiber.Ctx) error {
 	u := turn.Upload()
 	if u.Growth == nil {
 		return store.Errorf(store.CodeNotFound, "There is no such upload.")
+	}
+	if err := u.Refusal(); err != nil { // the answer that said so may be lost
+		return tusFinal(err)
 	}
 	s.tusUpload(c, u)
 	g := u.Growth
@@ -288,7 +318,9 @@ func (s *Server) tusUpload(c *fiber.Ctx, u store.Upload) {
 	case store.Receiving:
 		c.Set("Upload-Expires", u.ExpiresAt.UTC().Format(http.TimeFormat))
 	case store.Ready, store.Persisted:
-		c.Set("Upload-Token", string(u.Token))
+		if !u.Growth.Partial {
+			c.Set("Upload-Token", string(u.Token))
+		}
 		c.Response().Header.Del("Upload-Expires")
 	}
 }

@@ -7,6 +7,10 @@ import (
 	"upload-service/store"
 )
 
+// maxTusMetadata bounds what an upload carries along, in bytes: it is written
+// again with each piece.
+const maxTusMetadata = 4 << 10
+
 // parseTusMetadata reads Upload-Metadata: pairs of a key and a base64 value,
 // separated by commas; keys are unique and a value may be missing. The header
 // is given back as it came.
@@ -15,6 +19,9 @@ import (
 // with its folder, filetype (or type), purpose, and with persist=true folder:
 // the upload becomes that file when it is complete.
 func parseTusMetadata(header string) (b store.Begin, err error) {
+	if len(header) > maxTusMetadata {
+		return b, store.FieldErrorf("Upload-Metadata", "Upload-Metadata has at most %d bytes.", maxTusMetadata)
+	}
 	b = store.Begin{Label: header, Length: -1}
 	values := map[string]string{}
 	for pair := range strings.SplitSeq(header, ",") {

@@ -3,6 +3,8 @@ package handlers_test
 import (
 	"bufio"
 	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"hash/crc32"
@@ -179,6 +181,13 @@ func TestTus(t *testing.T) {
 				w.wants(400, "PATCH", url, nil, "Upload-Offset", bad, "Content-Type", "application/offset+octet-stream")
 			}
 		}
+		for _, name := range []string{"Upload-Offset", "Upload-Length"} { // one number, once
+			c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\n%s: 0\n%s: 1\n"+
+				"Upload-Offset: 0\nContent-Type: application/offset+octet-stream\nContent-Length: 1\n\nx", url, w.keys["alice"], name, name))
+			if res, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || res.StatusCode != 400 {
+				t.Errorf("%s twice: %v, %v", name, res, err)
+			}
+		}
 		w.wantOffset(url, 0)
 	})
 	run("C5 HEAD", func(t *testing.T, w tus) {
@@ -205,6 +214,7 @@ func TestTus(t *testing.T) {
 		for _, kind := range []string{"", "application/octet-stream", "text/plain"} {
 			w.wants(415, "PATCH", url, strings.NewReader("abc"), "Upload-Offset", "0", "Content-Type", kind)
 		}
+		w.patch(415, url, 0, "abc", "Content-Encoding", "gzip")
 		w.wantOffset(url, 0)
 	})
 	run("C8 another offset changes nothing", func(t *testing.T, w tus) {
@@ -254,6 +264,14 @@ func TestTus(t *testing.T) {
 		w.wants(204, "POST", url, nil, override("DELETE")...)
 		w.wants(410, "HEAD", url, nil)
 		w.wants(405, "POST", url, nil)
+		// The length that the last piece brings counts here too.
+		url = w.create("Upload-Defer-Length", "1")
+		a := w.wants(204, "POST", url, strings.NewReader("abc"), override("PATCH", "Upload-Offset", "0", "Upload-Length", "3",
+			"Content-Type", "application/offset+octet-stream")...)
+		if a.header.Get("Upload-Token") == "" {
+			t.Errorf("not complete with its last piece: %v", a.header)
+		}
+		w.wantContent(url, "abc")
 	})
 	run("C12 never beyond the length", func(t *testing.T, w tus) {
 		url := w.create("Upload-Length", "6")
@@ -264,7 +282,20 @@ func TestTus(t *testing.T) {
 		if a.header.Get("Upload-Offset") != "0" {
 			t.Errorf("got %v", a.header)
 		}
-		w.patch(204, url, 0, "123456")
+		// Also where what is too much comes behind a read that ends at the length.
+		for _, piece := range []struct{ before, chunks string }{{"", "6\n123456\n1\n7\n0\n\n"}, {"123", "3\n456\n1\n7\n0\n\n"}} {
+			w.patch(204, url, 0, piece.before)
+			c := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\nUpload-Offset: %d\n"+
+				"Content-Type: application/offset+octet-stream\nTransfer-Encoding: chunked\n\n%s", url, w.keys["alice"], len(piece.before), piece.chunks))
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil || res.StatusCode != 413 {
+				t.Fatalf("got %v, %v", res, err)
+			}
+			if a := w.wantOffset(url, len(piece.before)); a.header.Get("Upload-Token") != "" {
+				t.Errorf("complete with a piece that was refused: %v", a.header)
+			}
+		}
+		w.patch(204, url, 3, "456")
 		w.wantContent(url, "123456")
 	})
 	run("creation", func(t *testing.T, w tus) {
@@ -283,6 +314,7 @@ func TestTus(t *testing.T) {
 		w.wantContent(url, "")
 	})
 	run("metadata", func(t *testing.T, w tus) {
+		w.wants(400, "POST", "/tus/", nil, "Upload-Length", "1", "Upload-Metadata", "k "+b64(strings.Repeat("x", 4<<10)))
 		for _, bad := range []string{"k !!", "k YQ==,k YQ==", "ä YQ==", "k YQ", ",", "k YQ== x", "k YQ==,"} {
 			w.wants(400, "POST", "/tus/", nil, "Upload-Length", "1", "Upload-Metadata", bad)
 		}
@@ -310,8 +342,26 @@ func TestTus(t *testing.T) {
 		w.wantOffset(url, 3) // whoever lost the answer
 		w.wants(410, "DELETE", url, nil)
 		w.wants(400, "POST", "/tus/", nil, "Upload-Length", "1", "Upload-Metadata", "persist "+b64("true")+",folder "+b64("../x"))
-		w.wants(409, "POST", "/tus/", nil, "Upload-Length", "1", "Upload-Metadata",
+		w.wants(403, "POST", "/tus/", nil, "Upload-Length", "1", "Upload-Metadata",
 			"filename "+b64("x")+",persist "+b64("true")+",folder "+b64("in/deep/p.txt"))
+
+		// A file that cannot be there at the end is no success, however often
+		// the client asks, and however the answer got lost.
+		meta = "filename " + b64("busy") + ",persist " + b64("true")
+		url = w.create("Upload-Length", "3", "Upload-Metadata", meta)
+		part := w.create("Upload-Length", "1", "Upload-Concat", "partial")
+		w.patch(204, part, 0, "x")
+		w.want(201, "alice", "PUT", "/files/me/busy/below", strings.NewReader("x"))
+		a := w.patch(403, url, 0, "abc")
+		if a.header.Get("Upload-Token") == "" {
+			t.Errorf("the upload is whole and has no token: %v", a.header)
+		}
+		w.patch(403, url, 3, "")
+		w.wants(403, "HEAD", url, nil)
+		for range 2 {
+			w.wants(403, "POST", "/tus/", nil, "Upload-Concat", "final;"+part, "Upload-Metadata", meta)
+		}
+		w.wantContent(url, "abc") // it waits for somebody to decide
 
 		// Otherwise a form carries the token.
 		url = w.create("Upload-Length", "1", "Upload-Metadata", "filename "+b64("t.txt"))
@@ -348,6 +398,19 @@ func TestTus(t *testing.T) {
 		if a.header.Get("Upload-Token") == "" {
 			t.Errorf("complete at once, and no token: %v", a.header)
 		}
+		// Who waits for 100 Continue gets it.
+		c := w.raw(fmt.Sprintf("POST /tus/ HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nTus-Resumable: 1.0.0\nUpload-Length: 3\n"+
+			"Content-Type: application/offset+octet-stream\nContent-Length: 3\nExpect: 100-continue\n\n", w.keys["alice"]))
+		r := bufio.NewReader(c)
+		if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 100 {
+			t.Fatalf("got %v, %v; want 100", res, err)
+		}
+		if _, err := io.WriteString(c, "abc"); err != nil {
+			t.Fatal(err)
+		}
+		if res, err := http.ReadResponse(r, nil); err != nil || res.StatusCode != 201 || res.Header.Get("Upload-Offset") != "3" {
+			t.Fatalf("got %v, %v", res, err)
+		}
 		// More than announced fails, with an address to go on at.
 		a = w.wants(413, "POST", "/tus/", strings.NewReader("abcd"), "Upload-Length", "3", "Content-Type", "application/offset+octet-stream")
 		w.wantOffset(a.header.Get("Location"), 0)
@@ -377,6 +440,12 @@ func TestTus(t *testing.T) {
 		w.patch(204, url, 3, "def", "Upload-Checksum",
 			"crc32 "+base64.StdEncoding.EncodeToString([]byte{byte(crc >> 24), byte(crc >> 16), byte(crc >> 8), byte(crc)}))
 		w.wantContent(url, "abcdef")
+		sum256, sum512 := sha256.Sum256([]byte("gh")), sha512.Sum512([]byte("gh"))
+		for name, sum := range map[string][]byte{"sha256": sum256[:], "sha512": sum512[:]} {
+			url := w.create("Upload-Length", "2")
+			w.patch(460, url, 0, "gx", "Upload-Checksum", name+" "+base64.StdEncoding.EncodeToString(sum))
+			w.patch(204, url, 0, "gh", "Upload-Checksum", name+" "+base64.StdEncoding.EncodeToString(sum))
+		}
 	})
 	run("checksum-trailer", func(t *testing.T, w tus) {
 		for trailer, want := range map[string]int{
@@ -414,11 +483,26 @@ func TestTus(t *testing.T) {
 			return url
 		}
 		a, b := part("aa"), part("bbb")
+		// A part is nothing that a form could carry, or a page lists.
+		if w.wantOffset(a, 2).header.Get("Upload-Token") != "" {
+			t.Error("a part has a token")
+		}
+		if page := w.want(200, "alice", "GET", "/", nil).body; strings.Contains(page, strings.TrimPrefix(a, "/tus/")) {
+			t.Error("a part waits on the page")
+		}
+		if u := w.want(200, "alice", "GET", "/api/v1/uploads/"+strings.TrimPrefix(a, "/tus/"), nil).body; !strings.Contains(u, `"partial":true`) {
+			t.Errorf("got %s", u)
+		}
+		many := make([]string, 5)
+		for i := range many {
+			many[i] = part(strings.Repeat("x", 2001))
+		}
+		w.wants(413, "POST", "/tus/", nil, "Upload-Concat", "final;"+strings.Join(many, " ")) // beyond Tus-Max-Size
 		unfinished := w.create("Upload-Length", "3", "Upload-Concat", "partial")
 		plain := w.create("Upload-Length", "0")
 		foreign := w.want(201, "bob", "POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "0", "Upload-Concat", "partial").header.Get("Location")
 		for header, want := range map[string]int{
-			"final;" + a + " " + unfinished: 409, "final;" + a + " " + plain: 409, "final;" + a + " " + foreign: 404,
+			"final;" + a + " " + unfinished: 409, "final;" + a + " " + plain: 403, "final;" + a + " " + foreign: 404,
 			"final;": 400, "final;/other" + a: 400, "final;" + a + "/x": 404, "else": 400, "final;http://h": 400,
 		} {
 			w.wants(want, "POST", "/tus/", nil, "Upload-Concat", header)
@@ -488,7 +572,14 @@ func TestTus(t *testing.T) {
 			"Content-Type: application/offset+octet-stream\nContent-Length: 9500\n\n", url, w.keys["alice"])
 		c := w.raw(head + strings.Repeat("x", 9000))
 		// Every byte that came is there, and the one who hangs learns why.
-		eventually(t, "the offset is known", func() bool { return w.do("HEAD", url, nil).header.Get("Upload-Offset") == "9000" })
+		eventually(t, "the offset is known", func() bool {
+			began := time.Now()
+			offset := w.do("HEAD", url, nil).header.Get("Upload-Offset")
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("the newcomer waited for %v", took)
+			}
+			return offset == "9000"
+		})
 		if a, _ := c.answer(); a.status != 423 {
 			t.Fatalf("got %v", a)
 		}

@@ -49,7 +49,11 @@ func (s *Server) getUpload(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	s.describe(c, u)
+	// A request that appends is not stopped, as HEAD does it. So the offset is
+	// not the last word, and is not told as such.
+	if u.State != store.Receiving || !s.store.InUse(owner.ID, token) {
+		s.describe(c, u)
+	}
 	c.Set("Upload-Limit", s.uploadLimit())
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	return c.JSON(uploadShape(u))

@@ -55,9 +55,32 @@ func (s *Store) BeginUpload(ctx context.Context, o OwnerID, b Begin) (Upload, er
 	}
 	s.unclaim(max(0, b.Length)) // its bytes come later, if at all
 	err = s.update(ctx, o, func(t txn) error {
-		return all(t.putUpload(u), s.checkQuota(t, o))
+		return all(t.putUpload(u), s.checkRoom(t, u))
 	})
 	return u, err
+}
+
+// checkRoom is checkQuota while an upload grows. The file that it will replace
+// makes room for it, as for one that comes whole.
+func (s *Store) checkRoom(t txn, u Upload) error {
+	used, err := t.usage(u.Owner)
+	if err != nil {
+		return err
+	}
+	if goal := u.Growth.Then; goal != nil && goal.OnConflict == Replace {
+		path, err := u.Parts[0].Name.Join(goal.Folder)
+		if err != nil {
+			return err
+		}
+		old, found, err := t.file(u.Owner, path)
+		if err != nil {
+			return err
+		}
+		if found {
+			used = used.plus(Usage{Files: -1, FileBytes: -old.Size})
+		}
+	}
+	return s.checkUsage(used)
 }
 
 // begun is the record of an upload that begins.
@@ -147,7 +170,20 @@ var errLocked = &Error{
 //
 // Errors: not_found, gone, and locked if the other one does not end in time.
 func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func()) (*Turn, error) {
-	t := &Turn{s: s, key: turnKey{o, token}, self: &holder{stop, make(chan struct{})}}
+	t, err := s.hold(ctx, turnKey{o, token}, stop)
+	if err != nil {
+		return nil, err
+	}
+	if t.u, err = s.GetUpload(ctx, o, token); err != nil {
+		t.Release()
+		return nil, err
+	}
+	return t, nil
+}
+
+// hold is TakeTurn without a look at the upload, which need not be there.
+func (s *Store) hold(ctx context.Context, key turnKey, stop func()) (*Turn, error) {
+	t := &Turn{s: s, key: key, self: &holder{stop, make(chan struct{})}}
 	wait := time.NewTimer(turnWait)
 	defer wait.Stop()
 	for {
@@ -158,7 +194,7 @@ func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func(
 		}
 		s.turns.mu.Unlock()
 		if other == nil {
-			break
+			return t, nil
 		}
 		if other.stop != nil {
 			other.stop()
@@ -171,12 +207,6 @@ func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func(
 			return nil, ctx.Err()
 		}
 	}
-	var err error
-	if t.u, err = s.GetUpload(ctx, o, token); err != nil {
-		t.Release()
-		return nil, err
-	}
-	return t, nil
 }
 
 // Release ends the turn.
@@ -187,8 +217,8 @@ func (t *Turn) Release() {
 	close(t.self.done)
 }
 
-// receiving reports whether a request is at the upload right now.
-func (s *Store) receiving(o OwnerID, token Token) bool {
+// InUse reports whether a request is at the upload right now.
+func (s *Store) InUse(o OwnerID, token Token) bool {
 	s.turns.mu.Lock()
 	defer s.turns.mu.Unlock()
 	return s.turns.held[turnKey{o, token}] != nil
@@ -234,7 +264,7 @@ type Checker interface {
 // far the upload has come, whatever Append returns.
 //
 // Errors: conflict (not the offset of the upload, or it is complete), invalid
-// (another length than before), too_large (also beyond the length), quota_exceeded,
+// (lengths that contradict each other, see IsLength), too_large (also beyond the length), quota_exceeded,
 // rate_limited, full, those of Check and Allowed, bad_digest (the whole is not what was
 // announced: the upload is gone), and those of placing the file; then the
 // upload is complete and waits for a persist.
@@ -244,7 +274,7 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	// 1. Does the piece fit behind what is there?
 	if g == nil || t.u.State != Receiving {
 		if g != nil && p.Size == 0 && p.Offset == g.Offset && p.Length < 0 {
-			return nil // the end of what is complete already
+			return t.u.Refusal() // the end of what is complete already
 		}
 		return Errorf(CodeConflict, "This upload is complete; nothing can be added to it.")
 	}
@@ -291,8 +321,17 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	}
 	// 5. The end of the piece, although the client may be gone.
 	ctx = context.WithoutCancel(ctx)
-	if a.atLength() || cut == nil && p.Last == LastPiece {
+	switch {
+	case a.atLength() && CodeOf(cut) == CodeTooLarge:
+		// More came than the whole has, which shows only now. What was
+		// recorded stays short of the end.
+		return cut
+	case a.atLength():
 		return errors.Join(cut, a.complete(ctx))
+	case cut == nil && p.Last == LastPiece && length >= 0 && a.offset != length:
+		cut = lengthErrorf("The upload was to have %d bytes, and ends with %d.", length, a.offset)
+	case cut == nil && p.Last == LastPiece:
+		return a.complete(ctx)
 	}
 	return errors.Join(cut, a.checkpoint(ctx))
 }
@@ -302,7 +341,7 @@ func (t *Turn) lengthWith(p Piece) (int64, error) {
 	length := t.u.Growth.Length
 	if p.Length >= 0 {
 		if length >= 0 && length != p.Length || p.Length < p.Offset {
-			return 0, FieldErrorf("length", "The length of this upload is %d; it cannot become %d.",
+			return 0, lengthErrorf("The length of this upload is %d; it cannot become %d.",
 				max(length, p.Offset), p.Length)
 		}
 		length = p.Length
@@ -316,25 +355,43 @@ func (t *Turn) lengthWith(p Piece) (int64, error) {
 	return length, t.s.checkLength(max(length, p.Offset+p.Size))
 }
 
+// lengthField is the Field of an error about lengths that contradict each other.
+const lengthField = "length"
+
+func lengthErrorf(format string, args ...any) error {
+	return FieldErrorf(lengthField, format, args...)
+}
+
+// IsLength reports whether a piece was refused because the lengths that were
+// announced for its upload contradict each other.
+func IsLength(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Field == lengthField
+}
+
 func errBeyond(length int64) error {
 	return Errorf(CodeTooLarge, "This goes beyond the %d bytes that the upload was announced with.", length)
 }
 
 // reserve records the length, if it is known, and sets room aside for the
-// first n bytes: for all of them, else in steps, else to the byte.
+// first n bytes: for all of them, else in steps, which shrink near the quota.
 func (t *Turn) reserve(ctx context.Context, length, n int64) error {
-	step := max(t.u.Growth.Reserved, (n+checkpointStep-1)/checkpointStep*checkpointStep)
-	if limit := t.s.limits.FileSize; limit > 0 {
-		step = min(step, limit)
+	for step := int64(checkpointStep); ; step /= 4 {
+		if step < 1<<20 {
+			step = 1
+		}
+		room := max(t.u.Growth.Reserved, (n+step-1)/step*step)
+		if limit := t.s.limits.FileSize; limit > 0 {
+			room = min(room, limit)
+		}
+		if length >= 0 {
+			room = length
+		}
+		err := t.change(ctx, func(u *Upload) { u.Growth.Length, u.Growth.Reserved = length, room })
+		if CodeOf(err) != CodeQuotaExceeded || length >= 0 || step == 1 {
+			return err
+		}
 	}
-	if length >= 0 {
-		step = length
-	}
-	err := t.change(ctx, func(u *Upload) { u.Growth.Length, u.Growth.Reserved = length, step })
-	if CodeOf(err) == CodeQuotaExceeded && length < 0 && n > t.u.Growth.Reserved {
-		err = t.change(ctx, func(u *Upload) { u.Growth.Reserved = n })
-	}
-	return err
 }
 
 // change applies fn to the record of an upload that is still receiving, and
@@ -354,7 +411,7 @@ func (t *Turn) change(ctx context.Context, fn func(*Upload)) error {
 			return err
 		}
 		if u.size() > old.size() {
-			return s.checkQuota(tx, u.Owner)
+			return s.checkRoom(tx, u)
 		}
 		return nil
 	})
@@ -444,6 +501,13 @@ func (a *appending) open(ctx context.Context) (err error) {
 		a.fresh = true
 	}
 	a.w, err = a.t.s.blobs.Append(ctx, a.ref, a.recorded)
+	if !a.fresh && (errors.Is(err, blob.ErrNotExist) || errors.Is(err, blob.ErrRange)) {
+		// What is recorded is not there any more, and never will be.
+		a.t.s.log.Error("an upload has lost its bytes; check the volume, and run the command check", "blob", a.ref, "error", err)
+		return errors.Join(
+			Errorf(CodeGone, "This upload is gone: it %s. Upload the file again.", reasonLost),
+			a.t.Drop(ctx, reasonLost))
+	}
 	return translate(err)
 }
 
@@ -616,20 +680,18 @@ func (a *appending) complete(ctx context.Context) error {
 	}
 	// 3. One transaction.
 	a.tried = true
-	err := t.finish(ctx, part, true)
-	var refused error
+	err := t.finish(ctx, part, nil)
 	if code := CodeOf(err); code == CodeConflict || code == CodePrecondition {
 		// It cannot be the file that it was meant to be, but it is whole: it
 		// waits for somebody to decide.
-		refused = err
-		err = t.finish(ctx, part, false)
+		err = t.finish(ctx, part, err)
 	}
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("append: completed")
 	a.isRecorded()
-	return refused
+	return t.u.Refusal()
 }
 
 // sniff looks at the first bytes of a part.
@@ -648,10 +710,10 @@ func (s *Store) sniff(ctx context.Context, p *Part) error {
 	return nil
 }
 
-// finish makes the upload ready with its one part; and the file that it was
-// meant to be, if place says so.
-func (t *Turn) finish(ctx context.Context, part Part, place bool) error {
-	e, err := newEnding(t.u, part, place, t.s)
+// finish makes the upload the file that it was meant to be; or ready with its
+// one part, if it was meant to be none or that was refused.
+func (t *Turn) finish(ctx context.Context, part Part, refused error) error {
+	e, err := newEnding(t.u, part, refused, t.s)
 	if err != nil {
 		return err
 	}
@@ -673,20 +735,21 @@ func (t *Turn) finish(ctx context.Context, part Part, place bool) error {
 // ending turns an upload whose content is whole into what it becomes. What is
 // random about it is made before the transaction.
 type ending struct {
-	s      *Store
-	now    time.Time
-	part   Part
-	goal   *Goal // nil: it waits for a persist
-	target placement
-	print  []byte
-	end    Upload // set by apply
-	file   File   // set by apply
+	s       *Store
+	now     time.Time
+	part    Part
+	goal    *Goal  // nil: it waits for a persist
+	refused *Error // why it is not what it was meant to be
+	target  placement
+	print   []byte
+	end     Upload // set by apply
+	file    File   // set by apply
 }
 
-func newEnding(u Upload, part Part, place bool, s *Store) (*ending, error) {
+func newEnding(u Upload, part Part, refused error, s *Store) (*ending, error) {
 	e := &ending{s: s, now: s.now(), part: part}
 	goal := u.Growth.Then
-	if !place || goal == nil {
+	if errors.As(refused, &e.refused) || goal == nil {
 		return e, nil
 	}
 	path, err := part.Name.Join(goal.Folder)
@@ -705,7 +768,7 @@ func (e *ending) apply(t txn, old Upload) error {
 	u := old.clone()
 	u.State, u.Parts, u.ExpiresAt = Ready, []Part{e.part}, e.now.Add(e.s.ttl)
 	g := u.Growth
-	g.Offset, g.Length, g.Reserved, g.Sum, g.Sum512, g.Then = e.part.Size, e.part.Size, 0, nil, nil, nil
+	g.Offset, g.Length, g.Reserved, g.Sum, g.Sum512, g.Then, g.Refused = e.part.Size, e.part.Size, 0, nil, nil, nil, e.refused
 	if e.goal != nil {
 		file, err := e.s.place(t, u.Owner, e.target, e.goal.OnConflict, e.goal.Condition, e.now)
 		if err != nil {
@@ -718,7 +781,10 @@ func (e *ending) apply(t txn, old Upload) error {
 		u.Files = []File{file}
 	}
 	e.end = u
-	return t.changeUpload(old, u)
+	if err := t.changeUpload(old, u); err != nil || old.Growth.Then == nil {
+		return err
+	}
+	return e.s.checkQuota(t, u.Owner) // it was begun with the room of what it replaces
 }
 
 // show lets the visible tree follow.

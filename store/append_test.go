@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,6 +142,44 @@ func TestAppendAtLengthIsComplete(t *testing.T) {
 	if u.State != store.Ready {
 		t.Errorf("state %s", u.State)
 	}
+}
+
+// A last piece that ends before the announced length completes nothing.
+func TestLastPieceTooShort(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustPut(alice, "a", "as it was")
+	u := w.begin(alice, store.Begin{Name: "a", Length: 10, Then: &store.Goal{OnConflict: store.Replace}})
+	u, err := w.appendFrom(u, strings.NewReader("12345"), -1, store.Piece{Last: store.LastPiece})
+	w.wantCode(err, store.CodeInvalid, "half of it")
+	if u.State != store.Receiving || u.Growth.Length != 10 {
+		t.Errorf("%s, %d bytes in all", u.State, u.Growth.Length)
+	}
+	w.wantOffset(u, 5)
+	w.wantFile(alice, "a", "as it was")
+	u = w.mustAppend(u, "67890", store.Piece{Offset: 5, Last: store.LastPiece})
+	if u.State != store.Persisted {
+		t.Errorf("then: %s", u.State)
+	}
+	w.wantFile(alice, "a", "1234567890")
+	w.wantClean("at the end")
+}
+
+// More than the length, noticed behind a read that ended at it, completes
+// nothing either.
+func TestAppendBeyondTheLength(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	u := w.mustAppend(w.begin(alice, store.Begin{Length: 6}), "12", store.Piece{Last: store.AtLength})
+	body := io.MultiReader(strings.NewReader("3456"), strings.NewReader("7"))
+	u, err := w.appendFrom(u, body, -1, store.Piece{Offset: 2, Last: store.AtLength})
+	w.wantCode(err, store.CodeTooLarge, "one byte too many")
+	if u.State != store.Receiving {
+		t.Errorf("state %s", u.State)
+	}
+	w.wantOffset(u, 2)
+	w.wantUpload(w.mustAppend(u, "3456", store.Piece{Offset: 2, Last: store.AtLength}), "123456")
+	w.wantClean("at the end")
 }
 
 // TestAppendLengthAtTheEnd tells a length that is reached already, and is
@@ -391,6 +430,34 @@ func TestUnfinishedExpires(t *testing.T) {
 	w.wantClean("after the sweep")
 }
 
+// TestSweepBesideCompletion completes uploads at the instant at which they
+// expire, beside a sweep: each is whole, or gone with all it had.
+func TestSweepBesideCompletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for range 30 {
+		u := w.mustAppend(w.begin(alice, store.Begin{Length: 2}), "a", store.Piece{Last: store.AtLength})
+		w.clock.advance(ttl - time.Nanosecond)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			w.clock.advance(time.Nanosecond)
+			w.sweep(store.SweepOptions{})
+		})
+		done, err := w.append(u, "b", store.Piece{Offset: 1, Last: store.AtLength})
+		wg.Wait()
+		if err != nil {
+			w.wantCode(err, store.CodeGone, "the last byte after the end")
+			continue
+		}
+		if done.State != store.Ready {
+			t.Fatalf("acknowledged and %s", done.State)
+		}
+		w.wantUpload(done, "ab")
+	}
+	w.sweep(store.SweepOptions{})
+	w.wantClean("at the end")
+}
+
 // TestGoal makes an upload a file by its last byte.
 func TestGoal(t *testing.T) {
 	t.Parallel()
@@ -427,9 +494,55 @@ func TestGoal(t *testing.T) {
 	if u.State != store.Ready {
 		t.Errorf("state %s", u.State)
 	}
+	_, err = w.append(u, "", store.Piece{Offset: 1, Last: store.AtLength})
+	w.wantCode(err, store.CodeConflict, "asked again")
 	w.wantUpload(u, "x")
 	w.wantCode(w.beginErr(store.Begin{Name: "a", Length: 1, Then: &store.Goal{Folder: "in/b"}}), store.CodeConflict, "below a file")
 	w.wantClean("after goals")
+}
+
+// TestGoalReplaces needs no room for what it replaces, as an upload that comes
+// whole; and counts again when it is complete.
+func TestGoalReplaces(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes, o.Limits.OwnerFiles = 100, 2 })
+	sixty := strings.Repeat("x", 60)
+	w.mustPut(alice, "a", sixty)
+	goal := &store.Goal{OnConflict: store.Replace}
+	u := w.begin(alice, store.Begin{Name: "a", Length: 60, Then: goal})
+	w.wantCode(w.beginErr(store.Begin{Name: "a", Length: 60, Then: goal}), store.CodeQuotaExceeded, "the same room twice")
+	w.mustAppend(u, sixty, store.Piece{Last: store.AtLength})
+	if got := w.usage(alice); got.Bytes() != 60 || got.Count() != 1 {
+		t.Errorf("counted %+v", got)
+	}
+	// The file goes elsewhere meanwhile: then there is no room for both.
+	u = w.begin(alice, store.Begin{Name: "a", Length: 60, Then: goal})
+	f, err := w.store.GetFile(t.Context(), alice, w.path("a"))
+	w.ok(err)
+	to := w.path("b")
+	_, err = w.store.ChangeFile(t.Context(), alice, f.ID, store.Change{Path: &to}, store.Condition{})
+	w.ok(err)
+	_, err = w.append(u, sixty, store.Piece{Last: store.AtLength})
+	w.wantCode(err, store.CodeQuotaExceeded, "both")
+	w.wantClean("at the end")
+}
+
+// TestLostBytes: what the volume has lost is not asked for again and again.
+func TestLostBytes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, lose := range map[string]func(string) error{
+		"cut": func(name string) error { return os.Truncate(name, 1) }, "removed": os.Remove,
+	} {
+		u := w.mustAppend(w.begin(alice, store.Begin{Length: 4}), "ab", store.Piece{Last: store.AtLength})
+		w.ok(lose(filepath.Join(w.dir, ".upload-service", "blobs", filepath.FromSlash(string(u.Parts[0].Blob)))))
+		for range 2 {
+			_, err := w.append(u, "cd", store.Piece{Offset: 2, Last: store.AtLength})
+			w.wantCode(err, store.CodeGone, name)
+		}
+	}
+	w.sweep(store.SweepOptions{})
+	w.wantClean("after the sweep")
 }
 
 func (w *world) beginErr(b store.Begin) error {
@@ -482,6 +595,39 @@ func TestConcatenate(t *testing.T) {
 	w.sweep(store.SweepOptions{})
 	w.wantClean("after the concatenation")
 	w.wantUpload(u, "bbaaabb")
+}
+
+// TestConcatenateOnce asks for the same whole several times at once, as a
+// client that repeats does: it is copied once.
+func TestConcatenateOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const size = 4 << 20
+	u := w.begin(alice, store.Begin{Length: size, Partial: true})
+	w.mustAppend(u, strings.Repeat("x", size), store.Piece{Last: store.AtLength})
+	var wg sync.WaitGroup
+	var whole [8]store.Upload
+	var blobs [8]int
+	for i := range whole {
+		wg.Go(func() {
+			var err error
+			if whole[i], err = w.store.Concatenate(t.Context(), alice, []store.Token{u.Token, u.Token}, store.Begin{}); err != nil {
+				t.Error(err)
+			}
+			blobs[i] = w.blobCount()
+		})
+	}
+	wg.Wait()
+	for _, u := range whole {
+		if u.Token == "" || u.Token != whole[0].Token {
+			t.Errorf("another upload: %s, %s", u.Token, whole[0].Token)
+		}
+	}
+	if n := slices.Max(blobs[:]); n > 2 { // the part, until the sweep, and the whole
+		t.Errorf("%d blobs were there at once", n)
+	}
+	w.sweep(store.SweepOptions{})
+	w.wantClean("after the sweep")
 }
 
 // TestUnrecordedTail: what was written and not recorded, as after a crash, is

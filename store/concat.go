@@ -18,7 +18,18 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 	if len(tokens) == 0 || len(tokens) > MaxTokens {
 		return Upload{}, Errorf(CodeInvalid, "Name 1 to %d parts to put together.", MaxTokens)
 	}
-	// 1. The parts, or what became of them.
+	// 1. The parts, or what became of them. Their bytes are copied by one
+	// request at a time, and nobody takes one away meanwhile.
+	distinct := slices.Clone(tokens)
+	slices.Sort(distinct) // in one order for all: nobody waits in a circle
+	distinct = slices.Compact(distinct)
+	for _, token := range distinct {
+		turn, err := s.hold(ctx, turnKey{o, token}, nil)
+		if err != nil {
+			return Upload{}, err
+		}
+		defer turn.Release()
+	}
 	now := s.now()
 	var parts []Part
 	var done Token
@@ -30,7 +41,8 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 		return Upload{}, err
 	}
 	if done != "" {
-		return s.GetUpload(ctx, o, done)
+		u, err := s.GetUpload(ctx, o, done)
+		return u, all(err, u.Refusal())
 	}
 	b.Length, b.Partial = 0, false
 	given := int64(0) // back by the commit: a part that is named twice counted once
@@ -69,26 +81,25 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 	}
 
 	// 3. One transaction: the parts go, the whole comes.
-	u, err := s.concatenated(ctx, in, whole, *part, tokens, true)
+	u, err := s.concatenated(ctx, in, whole, *part, distinct, nil)
 	if code := CodeOf(err); b.Then != nil && (code == CodeConflict || code == CodePrecondition) {
-		refused := err
-		if u, err = s.concatenated(ctx, in, whole, *part, tokens, false); err == nil {
-			err = refused
-		}
+		u, err = s.concatenated(ctx, in, whole, *part, distinct, err)
 	}
-	return u, err
-}
-
-func (s *Store) concatenated(ctx context.Context, in *Intake, whole Upload, part Part, tokens []Token, place bool) (Upload, error) {
-	e, err := newEnding(whole, part, place, s)
 	if err != nil {
 		return Upload{}, err
 	}
-	distinct := slices.Clone(tokens)
-	slices.Sort(distinct)
-	distinct = slices.Compact(distinct)
+	return u, u.Refusal()
+}
+
+// concatenated runs the transaction; distinct are the parts, each once.
+func (s *Store) concatenated(ctx context.Context, in *Intake, whole Upload, part Part, distinct []Token, refused error) (Upload, error) {
+	e, err := newEnding(whole, part, refused, s)
+	if err != nil {
+		return Upload{}, err
+	}
 	err = in.commit(ctx, func(t txn) error {
-		if _, done, err := t.partials(in.owner, tokens, e.now); err != nil || done != "" {
+		// One may have expired meanwhile.
+		if _, done, err := t.partials(in.owner, whole.Growth.Of, e.now); err != nil || done != "" {
 			return all(err, Errorf(CodeConflict, "The parts were put together by another request."))
 		}
 		for _, token := range distinct {
@@ -138,7 +149,9 @@ func (t txn) partials(o OwnerID, tokens []Token, now time.Time) (parts []Part, d
 			return nil, "", err
 		}
 		if u.State != Ready {
-			return nil, "", Errorf(CodeConflict, "The part %s is not complete yet; finish it first.", token)
+			err := Errorf(CodeConflict, "The part %s is not complete yet; finish it first.", token)
+			err.RetryAfter = time.Second
+			return nil, "", err
 		}
 		parts = append(parts, u.Parts[0])
 	}

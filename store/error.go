@@ -42,11 +42,11 @@ const (
 // Field names the part of the request it is about, and Err is the cause: it
 // goes to the log and never to the client.
 type Error struct {
-	Code       Code
-	Message    string
-	Field      string        // "" if it concerns no single field
-	RetryAfter time.Duration // 0 if waiting does not help
-	Err        error         // nil if the message says all
+	Code       Code          `json:"code"`
+	Message    string        `json:"message"`
+	Field      string        `json:"field,omitempty"`       // "" if it concerns no single field
+	RetryAfter time.Duration `json:"retry_after,omitempty"` // 0 if waiting does not help
+	Err        error         `json:"-"`                     // nil if the message says all
 }
 
 // Error formats the error for the log, with its cause.

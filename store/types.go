@@ -137,6 +137,7 @@ type Growth struct {
 	Sum512   []byte  `json:"sum512,omitempty"`  // of SHA-512, where Want has one
 	Want     Digest  `json:"want,omitzero"`     // what the whole must hash to
 	Then     *Goal   `json:"then,omitempty"`    // what it becomes when it is complete
+	Refused  *Error  `json:"refused,omitempty"` // why it did not become that
 	Partial  bool    `json:"partial,omitempty"` // only good for a concatenation
 	Of       []Token `json:"of,omitempty"`      // what it was concatenated from
 	Into     Token   `json:"into,omitempty"`    // what it was concatenated to
@@ -155,6 +156,15 @@ type Goal struct {
 	Metadata   map[string]string `json:"meta,omitempty"`
 	OnConflict OnConflict        `json:"on_conflict"`
 	Condition  Condition         `json:"condition,omitzero"`
+}
+
+// Refusal is why an upload that is whole did not become the file that it was
+// meant to be, nil if it did or nobody asked for that.
+func (u *Upload) Refusal() error {
+	if u.State != Ready || u.Growth == nil || u.Growth.Refused == nil {
+		return nil
+	}
+	return u.Growth.Refused
 }
 
 // size is what counts against the quota, in bytes.

@@ -46,6 +46,10 @@ func (s *Store) checkQuota(t txn, o OwnerID) error {
 	if err != nil {
 		return err
 	}
+	return s.checkUsage(u)
+}
+
+func (s *Store) checkUsage(u Usage) error {
 	if s.limits.OwnerBytes > 0 && u.Bytes() > s.limits.OwnerBytes ||
 		s.limits.OwnerFiles > 0 && u.Count() > s.limits.OwnerFiles {
 		return quotaError(u, s.limits)
@@ -67,6 +71,7 @@ func (u *Upload) live(now time.Time) error {
 const (
 	reasonExpired = "expired"
 	reasonDeleted = "was deleted"
+	reasonLost    = "lost its bytes"
 )
 
 // GetUpload returns an upload of the owner. One that is over is CodeGone for

@@ -48,6 +48,8 @@ if (job.parallel) {
   options.parallelUploads = job.parallel
   options.metadataForPartialUploads = {}
 }
+if (job.override) options.overridePatchMethod = true
+if (job.protocol) options.protocol = job.protocol
 if (job.deferred) options.uploadLengthDeferred = true
 
 // A stream of unknown length is a pipe: of a file the client would ask the size.
