@@ -57,13 +57,13 @@ func TestLimitDisk(t *testing.T) {
 
 	for _, w := range ways[:2] { // of the others the head tells nothing
 		left := free(t, dir) - reserve
-		if a := w.head(t, s, fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue", left)); a.status != 100 {
+		if a := w.head(t, s, left, fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue", left)); a.status != 100 {
 			t.Errorf("%s of all that is left: %d %s", w.name, a.status, a.body)
 		}
 		full.before(t, s, w, left+1)
 	}
-	for _, w := range []way{ways[0], ways[2], ways[4]} { // a body of each kind
-		for name, chunked := range lengths {
+	for _, w := range []way{ways[0], ways[2], ways[4], ways[7]} { // a body of each kind
+		for name, chunked := range w.lengths() {
 			won := w.race(t, s, size, chunked, full)
 			// Only a declared size is set aside as a whole: others fill the
 			// volume together and are refused together.

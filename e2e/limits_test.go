@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // way is one way to bring contents.
@@ -21,16 +22,33 @@ type way struct {
 	name, method, path string // %s in path is the name of the file
 	kind               string // raw, form or json
 	temporary          bool
-	status             int // when it is stored
+	status             int      // when it is stored
+	fields             []string // header fields of a protocol that resumes
 }
 
 var ways = []way{
-	{"PUT", "PUT", "/files/me/%s", "raw", false, 201},
-	{"upload", "POST", "/api/v1/uploads?filename=%s", "raw", true, 201},
-	{"form", "POST", "/upload", "form", false, 303},
-	{"upload of a form", "POST", "/api/v1/uploads", "form", true, 201},
-	{"legacy", "PUT", "/api/upload", "json", false, 200},
-	{"legacy, temporary", "PUT", "/api/upload_temporary", "json", true, 200},
+	{"PUT", "PUT", "/files/me/%s", "raw", false, 201, nil},
+	{"upload", "POST", "/api/v1/uploads?filename=%s", "raw", true, 201, nil},
+	{"form", "POST", "/upload", "form", false, 303, nil},
+	{"upload of a form", "POST", "/api/v1/uploads", "form", true, 201, nil},
+	{"legacy", "PUT", "/api/upload", "json", false, 200, nil},
+	{"legacy, temporary", "PUT", "/api/upload_temporary", "json", true, 200, nil},
+	{"FilePond", "POST", "/filepond", "form", true, 201, nil},
+	{"tus", "POST", "/tus/", "raw", true, 201, []string{"Tus-Resumable", "1.0.0"}},
+	{"IETF", "POST", "/api/v1/uploads?filename=%s", "raw", true, 201, []string{"Upload-Complete", "?1"}},
+}
+
+// resumable reports whether what arrived of a body is kept. Without a length
+// such an upload takes what there is, and goes on when there is more.
+func (w way) resumable() bool { return w.fields != nil }
+
+// header are the header fields of a body of some size.
+func (w way) header(size int) []string {
+	list := append([]string{"Content-Type", w.contentType()}, w.fields...)
+	if w.name == "tus" {
+		list = append(list, "Upload-Length", strconv.Itoa(size))
+	}
+	return list
 }
 
 func (w way) url(name string) string {
@@ -40,6 +58,9 @@ func (w way) url(name string) string {
 func (w way) contentType() string {
 	if w.kind == "form" {
 		return "multipart/form-data; boundary=b"
+	}
+	if w.name == "tus" {
+		return "application/offset+octet-stream"
 	}
 	return "application/octet-stream"
 }
@@ -77,6 +98,13 @@ func (w way) body(contents ...content) []byte {
 // lengths are the two ways to frame a body.
 var lengths = map[string]bool{"declared": false, "chunked": true}
 
+func (w way) lengths() map[string]bool {
+	if w.resumable() {
+		return map[string]bool{"declared": false}
+	}
+	return lengths
+}
+
 // send makes one request.
 func (w way) send(t *testing.T, s *server, name string, body []byte, chunked bool) answer {
 	t.Helper()
@@ -84,7 +112,7 @@ func (w way) send(t *testing.T, s *server, name string, body []byte, chunked boo
 	if chunked {
 		r = io.MultiReader(r) // hides the length
 	}
-	a, err := s.do(w.method, w.url(name), r, "Content-Type", w.contentType())
+	a, err := s.do(w.method, w.url(name), r, w.header(len(body))...)
 	if err != nil {
 		t.Errorf("%s %s: %v", w.name, name, err)
 	}
@@ -96,6 +124,15 @@ type refusal struct {
 	status     int
 	code       string
 	retryAfter int // at most so many seconds; 0: no field
+}
+
+// of is the refusal as a client of some protocol gets it: those of tus do not
+// come again after 429.
+func (want refusal) of(w way) refusal {
+	if w.name == "tus" && want.status == 429 {
+		want.status, want.code = 503, "unavailable"
+	}
+	return want
 }
 
 // refusalBy is the refusal of a setting, if docs/limits.md says so too.
@@ -126,15 +163,18 @@ func (want refusal) check(t *testing.T, what string, a answer) {
 	}
 }
 
-// head sends the head of a request and nothing of its body, on a connection of
-// its own, and reads the answer.
-func (w way) head(t *testing.T, s *server, fields string) answer {
+// head sends the head of a request of size bytes and nothing of its body, on a
+// connection of its own, and reads the answer.
+func (w way) head(t *testing.T, s *server, size int, fields string) answer {
 	t.Helper()
 	c := s.dial(t)
 	defer c.Close()
-	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
-		"Content-Type: %s\r\n%s\r\n\r\n",
-		w.method, w.url("head"), s.key, w.contentType(), fields)
+	list := w.header(size)
+	for i := 0; i < len(list); i += 2 {
+		fields += "\r\n" + list[i] + ": " + list[i+1]
+	}
+	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n",
+		w.method, w.url("head"), s.key, fields)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		t.Fatalf("%s with %q and no body: %v", w.name, fields, err)
@@ -159,17 +199,21 @@ func (want refusal) before(t *testing.T, s *server, w way, size int) {
 	t.Helper()
 	length := fmt.Sprintf("Content-Length: %d", size)
 	for _, fields := range []string{length, length + "\r\nExpect: 100-continue"} {
-		want.check(t, w.name+" with "+fields, w.head(t, s, fields))
+		want.of(w).check(t, w.name+" with "+fields, w.head(t, s, size, fields))
 	}
 }
 
-// beforeAny is before for limits that do not depend on the size.
+// beforeAny is before for limits that do not depend on the size. A body without
+// a length that can be resumed is only begun.
 func (want refusal) beforeAny(t *testing.T, s *server, w way) {
 	t.Helper()
-	want.before(t, s, w, 100_000)
+	const size = 100_000
+	want.before(t, s, w, size)
 	const chunked = "Transfer-Encoding: chunked"
 	for _, fields := range []string{chunked, chunked + "\r\nExpect: 100-continue"} {
-		want.check(t, w.name+" with "+fields, w.head(t, s, fields))
+		if !w.resumable() {
+			want.check(t, w.name+" with "+fields, w.head(t, s, size, fields))
+		}
 	}
 }
 
@@ -239,7 +283,7 @@ func (w way) race(t *testing.T, s *server, size int, chunked bool, want refusal)
 				won.Add(1)
 				return
 			}
-			want.check(t, w.name, a)
+			want.of(w).check(t, w.name, a)
 		})
 	}
 	wg.Wait()
@@ -253,7 +297,7 @@ func TestLimitFileSize(t *testing.T) {
 	s := start(t, dir, "UPLOAD_MAX_FILE_SIZE=100kB", "UPLOAD_UNDO=0")
 	tooLarge := refusalBy(t, "UPLOAD_MAX_FILE_SIZE", 413, "too_large", 0)
 	for _, w := range ways {
-		for name, chunked := range lengths {
+		for name, chunked := range w.lengths() {
 			if a := w.send(t, s, "f", w.body(content{"f", limit}), chunked); a.status != w.status && a.status != 200 {
 				t.Errorf("%s, %s: a file of the limit: %d %s", w.name, name, a.status, a.body)
 			}
@@ -270,7 +314,7 @@ func TestLimitFileSize(t *testing.T) {
 		}
 		if w.kind == "raw" {
 			tooLarge.before(t, s, w, limit+1)
-			if a := w.head(t, s, fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue", limit)); a.status != 100 {
+			if a := w.head(t, s, limit, fmt.Sprintf("Content-Length: %d\r\nExpect: 100-continue", limit)); a.status != 100 {
 				t.Errorf("%s of the limit: got %d before the body", w.name, a.status)
 			}
 		}
@@ -294,7 +338,7 @@ func TestLimitRequestSize(t *testing.T) {
 		}
 		exact := w.body(content{"f", size})
 		exact = append(exact, bytes.Repeat([]byte{' '}, limit-len(exact))...)
-		for name, chunked := range lengths {
+		for name, chunked := range w.lengths() {
 			if a := w.send(t, s, "f", exact, chunked); a.status != w.status && a.status != 200 {
 				t.Errorf("%s, %s: a body of the limit: %d %s", w.name, name, a.status, a.body)
 			}
@@ -307,8 +351,8 @@ func TestLimitRequestSize(t *testing.T) {
 		tooLarge.before(t, s, w, limit+1)
 	}
 	for _, small := range []way{
-		{"persist", "POST", "/api/v1/persist", "raw", true, 0},
-		{"patch", "PATCH", "/api/v1/files/%s", "raw", true, 0},
+		{"persist", "POST", "/api/v1/persist", "raw", true, 0, nil},
+		{"patch", "PATCH", "/api/v1/files/%s", "raw", true, 0, nil},
 	} {
 		tooLarge.before(t, s, small, limit+1)
 	}
@@ -334,7 +378,7 @@ func TestLimitOwner(t *testing.T) {
 			full := refusalBy(t, limit.setting, 413, "quota_exceeded", 0)
 			want := usage{fit * limit.size, fit}
 			for _, w := range ways {
-				for name, chunked := range lengths {
+				for name, chunked := range w.lengths() {
 					what := w.name + ", " + name
 					if won := w.race(t, s, limit.size, chunked, full); won != fit {
 						t.Errorf("%s: %d clients got in, want %d", what, won, fit)
@@ -501,4 +545,69 @@ func TestLimitRate(t *testing.T) {
 		t.Errorf("counted %+v, want %d", got, fit)
 	}
 	s.wantClean(t, dir)
+}
+
+// TestLimitRateOfOwner: one owner from many addresses is one.
+func TestLimitRateOfOwner(t *testing.T) {
+	t.Parallel()
+	often := refusalBy(t, "UPLOAD_RATE_LIMIT", 429, "rate_limited", 60)
+	s := start(t, t.TempDir(), "UPLOAD_RATE_LIMIT=1", "UPLOAD_TRUSTED_PROXIES=127.0.0.1/32")
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			a, err := s.do("PUT", fmt.Sprintf("/files/me/f%d", i), strings.NewReader("x"), "X-Forwarded-For", fmt.Sprintf("192.0.2.%d", i))
+			switch {
+			case err != nil:
+				t.Error(err)
+			case a.status == 201:
+				won.Add(1)
+			default:
+				often.check(t, "one of 50 addresses", a)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d requests of one owner got in, want 1", won.Load())
+	}
+	s.key = ""
+	s.must(t, 200, "GET", "/docs/errors", nil, "X-Forwarded-For", "192.0.2.100") // of nobody
+}
+
+// TestLimitHeader: a head, and the beginning of a body, have to arrive in time.
+func TestLimitHeader(t *testing.T) {
+	t.Parallel()
+	const limit = time.Second
+	slow := refusalBy(t, "UPLOAD_HEADER_TIMEOUT", 408, "timeout", 0)
+	s := start(t, t.TempDir(), "UPLOAD_HEADER_TIMEOUT=1s")
+	head := "PUT /files/me/f HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + s.key + "\r\n"
+	var wg sync.WaitGroup
+	for what, request := range map[string]string{
+		"half a head":   head,
+		"half of 8 KiB": head + "Content-Length: 8192\r\n\r\n" + strings.Repeat("x", 4096),
+	} {
+		wg.Go(func() {
+			began := time.Now()
+			c := s.dial(t)
+			io.WriteString(c, request) //nolint:errcheck // the answer tells
+			res, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+				return
+			}
+			defer res.Body.Close()
+			b, err := io.ReadAll(res.Body)
+			if err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+			slow.check(t, what, answer{res.StatusCode, res.Header, b})
+			if took := time.Since(began); took < limit {
+				t.Errorf("%s: refused after %s", what, took)
+			}
+		})
+	}
+	wg.Wait()
+	s.must(t, 404, "GET", "/files/me/f", nil)
+	s.must(t, 201, "PUT", "/files/me/f", strings.NewReader(strings.Repeat("x", 8192)))
 }
