@@ -41,10 +41,26 @@ type pool struct {
 	batches  []store.BatchID
 }
 
-func newModelWorld(t *testing.T) *modelWorld {
+// newModelWorld makes a world that gives its owners little room if the seed is
+// odd.
+func newModelWorld(t *testing.T, seed uint64) *modelWorld {
 	f := &faults{}
-	w := newWorld(t, f.below, func(o *store.Options) { o.Limits.MinFree = 1 })
+	limits := store.Limits{MinFree: 1}
+	if seed%2 == 1 {
+		limits.OwnerBytes, limits.OwnerFiles = 200, 6
+	}
+	w := newWorld(t, f.below, func(o *store.Options) { o.Limits = limits })
 	return &modelWorld{w, f, map[store.OwnerID]*pool{alice: {}, bob: {}}}
+}
+
+// keepsLimits fails if an owner has more than is allowed.
+func (m *modelWorld) keepsLimits(what string) {
+	m.t.Helper()
+	for owner := range m.pools {
+		if u := m.usage(owner); overLimits(u, m.opts.Limits) {
+			m.t.Errorf("%s: %s has %+v, which is over the limits", what, owner, u)
+		}
+	}
 }
 
 // restart opens the store anew over the same parts.
@@ -91,6 +107,7 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 			r.names = append(r.names, pick(rng, names))
 			r.contents = append(r.contents, strings.Repeat(word(), 1+rng.IntN(3)))
 		}
+		r.declared = len(r.names) == 1 && rng.IntN(2) == 0
 	case "list":
 		r.query = store.Query{Limit: 1000, Sort: store.ByPath}
 		r.query.Prefix = pick(rng, []string{"", "", "a/", "b", "d/"})
@@ -205,7 +222,6 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 			}
 		case "usage":
 			a.usage, err = m.store.UsageOf(ctx, o)
-			a.usage.Uploads, a.usage.UploadBytes, a.usage.Ended = 0, 0, 0 // depend on the sweep; the check counts them
 		case "delete":
 			err = m.store.DeleteFile(ctx, o, r.path, cond)
 		case "deletes":
@@ -236,7 +252,7 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 		return err
 	}()
 	if err != nil {
-		a = answer{code: store.CodeOf(err), err: err}
+		a = answer{code: store.CodeOf(err), err: err, upload: a.upload}
 		a.doubt = errors.Is(err, kv.ErrInDoubt)
 		a.failed = !a.doubt && errors.Is(err, errInjected)
 	}
@@ -246,7 +262,14 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 func (m *modelWorld) sendBytes(
 	ctx context.Context, o store.OwnerID, r request, cond store.Condition, a *answer,
 ) error {
-	in, err := m.store.Receive(ctx, o, store.Spec{Size: -1})
+	spec := store.Spec{Size: -1}
+	if r.declared {
+		spec.Size = bytesOf(r)
+		if r.op == "put" {
+			spec.Path = r.names[0]
+		}
+	}
+	in, err := m.store.Receive(ctx, o, spec)
 	if err != nil {
 		return err
 	}
@@ -287,6 +310,7 @@ func (m *modelWorld) readBack(ctx context.Context, f store.File) {
 func (m *modelWorld) end() {
 	m.t.Helper()
 	m.faults.set(nil)
+	m.keepsLimits("in the end")
 	// 1. One sweep later every blob has a record, without a restart.
 	if r := m.sweep(store.SweepOptions{}); len(r.Errors) > 0 {
 		m.t.Errorf("a sweep without faults: %q", r.Errors)
@@ -335,9 +359,11 @@ var modelSteps = []time.Duration{time.Second, time.Minute, undo / 2, ttl / 2, tt
 // modelAlone lets clients take turns, so that every answer is exact, and the
 // same seed does the same again.
 func modelAlone(t *testing.T, seed uint64, steps int) {
-	m := newModelWorld(t)
+	m := newModelWorld(t, seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	accounts := map[store.OwnerID][]*account{alice: {newAccount()}, bob: {newAccount()}}
+	accounts := map[store.OwnerID][]*account{
+		alice: {newAccount(m.opts.Limits)}, bob: {newAccount(m.opts.Limits)},
+	}
 	var log []string
 	for n := range steps {
 		if rng.IntN(5) == 0 {
@@ -361,9 +387,16 @@ func modelAlone(t *testing.T, seed uint64, steps int) {
 			log = append(log, "advance "+d.String())
 		case 1:
 			ctx := context.WithValue(t.Context(), requested{}, true)
-			_, err := m.store.Sweep(ctx, store.SweepOptions{DryRun: rng.IntN(4) == 0})
+			report, err := m.store.Sweep(ctx, store.SweepOptions{DryRun: rng.IntN(4) == 0})
 			if err != nil && !errors.Is(err, errInjected) {
 				t.Fatalf("seed %d, step %d: sweep: %v", seed, n, err)
+			}
+			if swept(report, err) {
+				for _, list := range accounts {
+					for i, a := range list {
+						list[i] = a.step(request{op: "sweep", now: m.clock.Now()}, answer{})[0]
+					}
+				}
 			}
 			log = append(log, fmt.Sprint("sweep ", err))
 		case 2:
@@ -391,10 +424,16 @@ func modelAlone(t *testing.T, seed uint64, steps int) {
 			}
 		}
 		m.faults.set(nil)
+		m.keepsLimits("after a step")
 	}
 	if m.end(); t.Failed() {
 		t.Logf("seed %d:\n%s", seed, strings.Join(log, "\n"))
 	}
+}
+
+// swept reports whether a sweep has certainly ended what had expired.
+func swept(r store.SweepReport, err error) bool {
+	return err == nil && !r.DryRun && len(r.Errors) == 0
 }
 
 func describe(r request, a answer) string {
@@ -405,7 +444,7 @@ func describe(r request, a answer) string {
 	if r.change.Path != nil {
 		s += " to " + string(*r.change.Path)
 	}
-	s += fmt.Sprintf(" %s = %s %v %v", r.token, a.code, a.err, a.upload)
+	s += fmt.Sprintf(" %d bytes declared %t %s = %s %v %v", bytesOf(r), r.declared, r.token, a.code, a.err, a.upload)
 	for _, f := range a.files {
 		s += fmt.Sprintf(" %s %s", f.Path, f.ETag())
 	}
@@ -417,7 +456,7 @@ func describe(r request, a answer) string {
 // had ended before it began.
 func modelTogether(t *testing.T, seed uint64, rounds int) {
 	const clients, requests = 3, 8 // of an owner; of a client and round
-	m := newModelWorld(t)
+	m := newModelWorld(t, seed)
 	start := time.Now()
 	var mu sync.Mutex
 	history := map[store.OwnerID][]porcupine.Operation{}
@@ -452,19 +491,33 @@ func modelTogether(t *testing.T, seed uint64, rounds int) {
 		wg.Go(func() {
 			ctx := context.WithValue(t.Context(), requested{}, true)
 			for range 3 {
-				if _, err := m.store.Sweep(ctx, store.SweepOptions{}); err != nil && !errors.Is(err, errInjected) {
+				call := time.Since(start)
+				report, err := m.store.Sweep(ctx, store.SweepOptions{})
+				if err != nil && !errors.Is(err, errInjected) {
 					t.Errorf("sweep: %v", err)
 				}
+				if !swept(report, err) {
+					continue
+				}
+				o := porcupine.Operation{
+					ClientId: 2 * clients, Input: request{op: "sweep", now: now}, Output: answer{},
+					Call: int64(call), Return: int64(time.Since(start)),
+				}
+				mu.Lock()
+				history[alice], history[bob] = append(history[alice], o), append(history[bob], o)
+				mu.Unlock()
 			}
 		})
 		wg.Wait()
 		m.faults.set(nil)
+		m.keepsLimits("after a round")
 		m.clock.advance(pick(rng, modelSteps))
 		if rng.IntN(3) == 0 {
 			m.restart()
 		}
 	}
 	for owner, list := range history {
+		beside(list)
 		for _, q := range []request{ // what is there in the end has to be explained, too
 			{op: "list", query: store.Query{Limit: 1000, Sort: store.ByPath}}, {op: "usage"},
 		} {
@@ -472,7 +525,7 @@ func modelTogether(t *testing.T, seed uint64, rounds int) {
 			at := int64(time.Since(start))
 			list = append(list, porcupine.Operation{Input: q, Output: m.send(owner, q), Call: at, Return: at})
 		}
-		result, info := porcupine.CheckOperationsVerbose(accountModel, list, time.Minute)
+		result, info := porcupine.CheckOperationsVerbose(accountModel(m.opts.Limits), list, time.Minute)
 		switch result {
 		case porcupine.Illegal:
 			t.Errorf("seed %d: no order explains what %s was answered:\n%s",
@@ -483,6 +536,28 @@ func modelTogether(t *testing.T, seed uint64, rounds int) {
 	}
 	if m.end(); t.Failed() {
 		t.Logf("seed %d", seed)
+	}
+}
+
+// beside tells every request what those at the same time can have on the way.
+func beside(list []porcupine.Operation) {
+	for i, o := range list {
+		r := o.Input.(request)
+		for j, other := range list {
+			if i == j || other.Return < o.Call || o.Return < other.Call {
+				continue
+			}
+			r.beside += bytesOf(other.Input.(request))
+			if a := other.Output.(answer); other.Input.(request).op == "restore" || other.Input.(request).op == "undo" {
+				for _, f := range a.files {
+					r.beside += f.Size
+				}
+				if a.doubt {
+					r.beside += 1 << 40 // nobody knows
+				}
+			}
+		}
+		list[i].Input = r
 	}
 }
 
@@ -515,16 +590,18 @@ func unexplained(list []porcupine.Operation, info porcupine.LinearizationInfo) s
 	return log.String()
 }
 
-var accountModel = (&porcupine.NondeterministicModel{
-	Init: func() []any { return []any{newAccount()} },
-	Step: func(state, input, output any) (next []any) {
-		for _, a := range state.(*account).step(input.(request), output.(answer)) {
-			next = append(next, a)
-		}
-		return next
-	},
-	Equal: func(x, y any) bool { return x == y || x.(*account).key() == y.(*account).key() },
-}).ToModel()
+func accountModel(l store.Limits) porcupine.Model {
+	return (&porcupine.NondeterministicModel{
+		Init: func() []any { return []any{newAccount(l)} },
+		Step: func(state, input, output any) (next []any) {
+			for _, a := range state.(*account).step(input.(request), output.(answer)) {
+				next = append(next, a)
+			}
+			return next
+		},
+		Equal: func(x, y any) bool { return x == y || x.(*account).key() == y.(*account).key() },
+	}).ToModel()
+}
 
 // modelSeeds are run every time. All but the first once found a mistake.
 var modelSeeds = []uint64{1, 2, 1668175176}

@@ -15,6 +15,7 @@ import (
 
 // account is what one owner has. It is never changed: apply returns a new one.
 type account struct {
+	limits  store.Limits
 	files   map[store.Path]content
 	trash   []buried // oldest first
 	uploads map[store.Token]waiting
@@ -48,6 +49,7 @@ type waiting struct {
 	parts            []content
 	request          string // that made it permanent
 	became           []found
+	freed            bool // expired, and a sweep has been by since
 }
 
 type found struct {
@@ -61,6 +63,8 @@ type request struct {
 	now      time.Time
 	names    []store.Path // of put and upload
 	contents []string
+	declared bool  // the one name and its size are said before the bytes
+	beside   int64 // bytes that requests at the same time may have on the way, or bring back
 	path     store.Path
 	id       store.FileID
 	token    store.Token
@@ -86,9 +90,10 @@ type answer struct {
 	usage    store.Usage
 }
 
-func newAccount() *account {
+func newAccount(l store.Limits) *account {
 	return &account{
-		files: map[store.Path]content{}, uploads: map[store.Token]waiting{}, ids: map[int]store.FileID{},
+		limits: l,
+		files:  map[store.Path]content{}, uploads: map[store.Token]waiting{}, ids: map[int]store.FileID{},
 	}
 }
 
@@ -107,6 +112,7 @@ func (a *account) clone() *account {
 func (a *account) step(r request, got answer) []*account {
 	next := a.clone()
 	want := next.apply(r, got.upload.Token)
+	least, most := next.used(r.now)
 	switch {
 	case got.failed || got.doubt && want.code != "":
 		return []*account{a}
@@ -114,13 +120,23 @@ func (a *account) step(r request, got answer) []*account {
 		return []*account{a, next}
 	case got.code == store.CodeNotFound && a.forgotten(r):
 		return []*account{a}
+	case got.code == store.CodeQuotaExceeded:
+		if a.crowded(r) || want.code == "" && a.exceeds(most) {
+			return []*account{a}
+		}
+		return nil
 	case got.code != want.code:
 		return nil
 	case want.code != "":
 		return []*account{a}
+	case a.exceeds(least):
+		return nil
+	}
+	if r.op == "usage" && !within(got.usage, least, most) {
+		return nil
 	}
 	if !slices.Equal(got.folders, want.folders) || got.repeated != want.repeated ||
-		got.usage != want.usage || len(got.files) != len(want.found) {
+		len(got.files) != len(want.found) {
 		return nil
 	}
 	if r.query.Sort == store.Newest { // files of one instant have no order
@@ -148,6 +164,69 @@ func (a *account) step(r request, got answer) []*account {
 		}
 	}
 	return []*account{next}
+}
+
+// used is the least and the most that the owner's things can count for: what
+// has expired counts until a sweep comes by.
+func (a *account) used(now time.Time) (least, most store.Usage) {
+	for _, f := range a.files {
+		least.Files++
+		least.FileBytes += f.size
+	}
+	most = least
+	for _, u := range a.uploads {
+		if u.freed || u.state != store.Ready {
+			continue
+		}
+		count, bytes := int64(len(u.parts)), int64(0)
+		for _, p := range u.parts {
+			bytes += p.size
+		}
+		most.Uploads += count
+		most.UploadBytes += bytes
+		if !u.over(now) {
+			least.Uploads += count
+			least.UploadBytes += bytes
+		}
+	}
+	return least, most
+}
+
+func within(got, least, most store.Usage) bool {
+	return got.Files == least.Files && got.FileBytes == least.FileBytes &&
+		least.Uploads <= got.Uploads && got.Uploads <= most.Uploads &&
+		least.UploadBytes <= got.UploadBytes && got.UploadBytes <= most.UploadBytes
+}
+
+func (a *account) exceeds(u store.Usage) bool { return overLimits(u, a.limits) }
+
+func overLimits(u store.Usage, l store.Limits) bool {
+	return l.OwnerBytes > 0 && u.Bytes() > l.OwnerBytes || l.OwnerFiles > 0 && u.Count() > l.OwnerFiles
+}
+
+// crowded reports whether bytes may be refused as they come in: there is no
+// room for them beside what is there and what comes in at the same time, or
+// for one more file.
+func (a *account) crowded(r request) bool {
+	if r.op != "put" && r.op != "upload" {
+		return false
+	}
+	_, most := a.used(r.now)
+	need := bytesOf(r)
+	if old, ok := a.files[r.names[0]]; ok && r.op == "put" && r.declared {
+		most.Files-- // it makes room, but not more than it needs itself
+		need = max(0, need-old.size)
+	}
+	return a.limits.OwnerFiles > 0 && most.Count() >= a.limits.OwnerFiles ||
+		a.limits.OwnerBytes > 0 && most.Bytes()+need+r.beside > a.limits.OwnerBytes
+}
+
+// bytesOf is what a request brings.
+func bytesOf(r request) (n int64) {
+	for _, c := range r.contents {
+		n += int64(len(c))
+	}
+	return n
 }
 
 // forgotten: a sweep may have removed the tombstone of an upload that the
@@ -220,12 +299,15 @@ func (a *account) apply(r request, token store.Token) expected {
 	case "list":
 		return a.list(r.query)
 	case "usage":
-		u := answer{}
-		for _, f := range a.files {
-			u.usage.Files++
-			u.usage.FileBytes += f.size
+		return expected{}
+	case "sweep":
+		for token, u := range a.uploads {
+			if u.over(r.now) {
+				u.freed = true
+				a.uploads[token] = u
+			}
 		}
-		return expected{answer: u}
+		return expected{}
 	case "delete":
 		if _, ok := a.files[r.path]; !ok {
 			return refuse(store.CodeNotFound)
@@ -255,9 +337,7 @@ func (a *account) apply(r request, token store.Token) expected {
 		for _, c := range r.contents {
 			u.parts = append(u.parts, newContent(c, r.now))
 		}
-		if token != "" {
-			a.uploads[token] = u
-		}
+		a.uploads[token] = u
 		return expected{waiting: &u}
 	case "persist":
 		return a.persist(r)
