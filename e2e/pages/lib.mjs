@@ -146,9 +146,10 @@ export async function narrow(page) {
 }
 
 // shot keeps a picture of the page. The browser's driver leaves style attributes
-// behind, which the policy refuses to copy: it is the last thing done to a page.
+// behind, which the policy refuses to copy when a part of the page is swapped.
 export async function shot(page, name) {
   await page.screenshot({ path: path.join(job.shots, `${name}.png`) })
+  await page.evaluate(() => document.querySelectorAll('[style]').forEach((e) => e.removeAttribute('style')))
 }
 
 // looks takes the pictures of a page in both schemes at three widths, and asks
