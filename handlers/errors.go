@@ -87,7 +87,7 @@ const errorDocs = "/docs/errors#"
 // handleError answers every error of every route, and logs it once.
 func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	e := asError(err)
-	if strings.HasPrefix(c.Path(), "/tus") {
+	if isTus(c) {
 		e = tusError(e)
 	}
 	p, known := problems[e.Code]

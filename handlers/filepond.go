@@ -115,7 +115,11 @@ func (s *Server) filepondChunk(c *fiber.Ctx) error {
 }
 
 // filepondOffset handles HEAD /filepond?patch=: how far an upload has come.
+// What can be got can be asked for as well.
 func (s *Server) filepondOffset(c *fiber.Ctx) error {
+	if c.Query("patch") == "" {
+		return s.filepondGet(c)
+	}
 	token, err := store.ParseToken(c.Query("patch"))
 	if err != nil {
 		return err

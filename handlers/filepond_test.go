@@ -155,11 +155,17 @@ func TestFilePond(t *testing.T) {
 				t.Errorf("%s: got %q", source, a.body)
 			}
 			w.want(404, "bob", "GET", "/filepond?load="+source, nil)
+			if a := w.want(200, "alice", "HEAD", "/filepond?load="+source, nil); a.header.Get("Content-Length") != "6" || a.body != "" {
+				t.Errorf("HEAD of %s: got %v %q", source, a.header, a.body)
+			}
+		}
+		if a := w.want(200, "alice", "HEAD", "/filepond?restore="+id, nil); a.header.Get("Content-Length") != "8" || a.body != "" {
+			t.Errorf("HEAD: got %v %q", a.header, a.body)
 		}
 	})
 	run("F10 nothing is fetched", func(t *testing.T, w pond) {
 		w.want(403, "alice", "GET", "/filepond?fetch=http://169.254.169.254/", nil)
-		w.want(404, "alice", "HEAD", "/filepond?fetch=http://169.254.169.254/", nil)
+		w.want(403, "alice", "HEAD", "/filepond?fetch=http://169.254.169.254/", nil)
 	})
 	run("F11 CORS", func(t *testing.T, w pond) {
 		for _, method := range []string{"PATCH", "DELETE", "HEAD"} {

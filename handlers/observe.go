@@ -42,11 +42,32 @@ func (s *Server) observe(c *fiber.Ctx) error {
 // and one whose answer failed. It is counted without a route.
 func (s *Server) refused(c *fiber.Ctx, err error) error {
 	c.Set("X-Request-Id", requestID(c))
+	if isTus(c) {
+		c.Set("Tus-Resumable", tusVersion)
+	}
+	s.letRead(c)
 	if err := s.handleError(c, err); err != nil {
 		return err
 	}
 	s.record(c, "", 0)
 	return nil
+}
+
+// letRead lets a page of another origin read an answer that passes no
+// middleware: to its client it would be a broken network, which is tried
+// again. Where only one origin may, it is told without being asked: in a head
+// that is too large the field may not have been reached.
+func (s *Server) letRead(c *fiber.Ctx) {
+	origin := strings.ToLower(c.Get(fiber.HeaderOrigin))
+	if len(s.cfg.CORSOrigins) == 1 {
+		origin = s.cfg.CORSOrigins[0] // an origin, or "*"
+	} else {
+		c.Vary(fiber.HeaderOrigin)
+	}
+	if slices.Contains(s.cfg.CORSOrigins, origin) {
+		c.Set(fiber.HeaderAccessControlAllowOrigin, origin)
+		c.Set(fiber.HeaderAccessControlExposeHeaders, exposedHeaders)
+	}
 }
 
 // record counts a request that was answered and writes the access log.
@@ -118,18 +139,20 @@ func (s *Server) pagePolicy(nonce string) string {
 		"base-uri 'none'; frame-ancestors 'none'"
 }
 
+// exposedHeaders are those that pages of other origins may read.
+const exposedHeaders = "ETag,Location,Content-Range,Content-Length,Content-Disposition,Retry-After,Repr-Digest,X-Request-Id," +
+	"Tus-Version,Tus-Resumable,Tus-Max-Size,Tus-Extension,Tus-Checksum-Algorithm," +
+	"Upload-Offset,Upload-Length,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Expires,Upload-Token," +
+	"Upload-Complete,Upload-Limit,X-Content-Transfer-Id"
+
 // corsConfig lets pages of other origins call the API with a credential of
 // their own. Cookies are never among them: what a cookie may do is decided by
 // the origin of the request (checkOrigin).
 func corsConfig(origins []string) cors.Config {
 	// No AllowHeaders: an origin that is allowed may send any header.
 	config := cors.Config{
-		AllowMethods: "GET,HEAD,PUT,POST,PATCH,DELETE,OPTIONS",
-		ExposeHeaders: "ETag,Location,Content-Range,Content-Length,Content-Disposition,Retry-After,Repr-Digest,X-Request-Id," +
-			"Tus-Version,Tus-Resumable,Tus-Max-Size,Tus-Extension,Tus-Checksum-Algorithm," +
-			"Upload-Offset,Upload-Length,Upload-Metadata,Upload-Defer-Length,Upload-Concat,Upload-Expires,Upload-Token," +
-			"Upload-Complete,Upload-Limit,X-Content-Transfer-Id",
-		MaxAge: 86400,
+		AllowMethods:  "GET,HEAD,PUT,POST,PATCH,DELETE,OPTIONS",
+		ExposeHeaders: exposedHeaders, MaxAge: 86400,
 	}
 	for i, o := range origins {
 		if i > 0 {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"upload-service/handlers"
 )
 
 // TestRefusedBelowTheRouter: requests that never reach a route are answered
@@ -36,11 +38,7 @@ func TestRefusedBelowTheRouter(t *testing.T) {
 	} {
 		label := fmt.Sprintf("upload_requests_total{method=%q,route=\"\",status=\"%d\"} ", test.method, test.status)
 		before := w.metric(label)
-		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
+		c := w.dial()
 		io.WriteString(c, test.request) //nolint:errcheck // the answer tells
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
@@ -72,6 +70,98 @@ func TestRefusedBelowTheRouter(t *testing.T) {
 	if strings.Contains(strings.ToLower(w.log.String()), "secret") {
 		t.Error("the log shows what a client sent")
 	}
+}
+
+// TestRefusedBelowTusAndCORS: what never reaches a route is answered as its
+// other requests are: with what clients of tus repeat, and so that a page of
+// another site can read it.
+func TestRefusedBelowTusAndCORS(t *testing.T) {
+	t.Parallel()
+	const origin, other = "https://app.example", "https://other.example"
+	w := tus{newWorld(t, setup{header: 300 * time.Millisecond, http: func(c *handlers.Config) {
+		c.CORSOrigins = []string{origin, other}
+	}})}
+	url := w.create("Upload-Length", "100000")
+	head := func(method, path, more string) string {
+		return method + " " + path + " HTTP/1.1\r\nHost: h\r\nOrigin: " + origin + "\r\nTus-Resumable: 1.0.0\r\n" +
+			"Authorization: Bearer " + w.keys["alice"] + "\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\n" + more
+	}
+	for name, test := range map[string]struct {
+		request string
+		status  int
+		tus     bool
+	}{
+		"a body that stalls":       {head("PATCH", url, "Content-Length: 9500\r\n\r\nxxx"), 503, true},
+		"a large body that stalls": {head("PATCH", url, "Content-Length: 90000\r\n\r\nxxx"), 503, true},
+		"one that is asked for":    {head("PATCH", url, "Content-Length: 9500\r\nExpect: 100-continue\r\n\r\n"), 503, true},
+		"another route":            {head("PUT", "/files/me/a", "Content-Length: 9500\r\n\r\nxxx"), 408, false},
+		"a head that stalls":       {head("POST", "/tus/", ""), 503, true},
+		"a head too large":         {head("POST", "/tus/", "Upload-Metadata: "+strings.Repeat("a", 17<<10)+"\r\n\r\n"), 431, true},
+		"no number":                {head("PATCH", url, "Content-Length: x\r\n\r\n"), 400, true},
+		"both lengths":             {head("PATCH", url, "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"), 400, true},
+	} {
+		c := w.dial()
+		// The first request of a connection, and one that follows another.
+		for _, before := range []string{"", "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"} {
+			r := bufio.NewReader(c)
+			if before != "" {
+				c = w.dial()
+				r.Reset(c)
+				io.WriteString(c, before) //nolint:errcheck // the answer tells
+				if res, err := http.ReadResponse(r, nil); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				} else if _, err := io.Copy(io.Discard, res.Body); err != nil {
+					t.Fatalf("%s: %v", name, err)
+				}
+			}
+			io.WriteString(c, test.request) //nolint:errcheck // the answer tells
+			res, err := http.ReadResponse(r, nil)
+			for err == nil && res.StatusCode == http.StatusContinue {
+				res, err = http.ReadResponse(r, nil)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			res.Body.Close()
+			if res.StatusCode != test.status || (res.Header.Get("Tus-Resumable") == "1.0.0") != test.tus ||
+				(res.Header.Get("Retry-After") != "") != (test.status == 503) {
+				t.Errorf("%s: got %s %v, want %d", name, res.Status, res.Header, test.status)
+			}
+			if got := res.Header.Get("Access-Control-Allow-Origin"); got != origin || res.Header.Get("Vary") == "" {
+				t.Errorf("%s: the page of %s cannot read it: %v", name, origin, res.Header)
+			}
+		}
+	}
+	w.wantOffset(url, 0)
+}
+
+// TestRefusedToTheOnlyOrigin: a head that is too large may hide the origin.
+func TestRefusedToTheOnlyOrigin(t *testing.T) {
+	t.Parallel()
+	const origin = "https://app.example"
+	w := newWorld(t, setup{http: func(c *handlers.Config) { c.CORSOrigins = []string{origin} }})
+	c := w.dial()
+	io.WriteString(c, "POST /tus/ HTTP/1.1\r\nHost: h\r\nUpload-Metadata: "+strings.Repeat("a", 17<<10)+ //nolint:errcheck // the answer tells
+		"\r\nOrigin: "+origin+"\r\n\r\n")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != 431 || res.Header.Get("Access-Control-Allow-Origin") != origin {
+		t.Errorf("got %s %v", res.Status, res.Header)
+	}
+}
+
+// dial opens a connection that ends with the test.
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // metric is the value of a metric, "" if there is none.

@@ -24,6 +24,8 @@ const (
 	tusContent = "application/offset+octet-stream"
 )
 
+func isTus(c *fiber.Ctx) bool { return strings.HasPrefix(c.Path(), "/tus") }
+
 // tusHeaders is the middleware of every tus route: what each answer carries,
 // errors too.
 func (s *Server) tusHeaders(c *fiber.Ctx) error {

@@ -87,11 +87,7 @@ func (w *world) raw(text string) wire {
 		w.t.Fatal(err)
 	}
 	req.URL.Scheme, req.URL.Host = "http", req.Host
-	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { c.Close() })
+	c := w.dial()
 	if _, err := io.WriteString(c, text); err != nil {
 		w.t.Fatal(err)
 	}

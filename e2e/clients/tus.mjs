@@ -53,8 +53,14 @@ if (job.protocol) options.protocol = job.protocol
 if (job.deferred) options.uploadLengthDeferred = true
 
 // A stream of unknown length is a pipe: of a file the client would ask the size.
-const file = fs.createReadStream(job.file)
-const upload = new tus.Upload(job.deferred ? file.pipe(new PassThrough()) : file, options)
+// Of a file in pieces it does not tell the IETF's protocol which one is the
+// last; in memory, and in a browser, it does.
+function source() {
+  if (job.protocol) return fs.readFileSync(job.file)
+  const file = fs.createReadStream(job.file)
+  return job.deferred ? file.pipe(new PassThrough()) : file
+}
+const upload = new tus.Upload(source(), options)
 if (job.resume) {
   const previous = await upload.findPreviousUploads()
   say('previous', { count: previous.length })

@@ -21,6 +21,8 @@ type conn struct {
 	readErr     error         // why nothing more can be read; nil as long as it can
 	closeSlowly bool          // part of a body may be on its way
 	unasked     bool          // the client waits for no "100 Continue"
+	heading     bool          // what comes is kept in head
+	head        []byte        // how the request begins, until a handler has it
 	closing     sync.Once
 }
 
@@ -52,10 +54,39 @@ func baseOf(c net.Conn) *conn {
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
+		if c.heading {
+			c.head = append(c.head, p[:min(n, headerBuffer-len(c.head))]...)
+		}
 		return n, nil
 	}
 	c.readErr = err
 	return 0, err
+}
+
+// expectHead has the connection keep how the next request begins. What follows
+// another in one packet is not seen.
+func (c *conn) expectHead() { c.heading, c.head = true, nil }
+
+// forgetHead ends that.
+func (c *conn) forgetHead() { c.heading, c.head = false, nil }
+
+// restore gives a request that was no whole one the method, the address and the
+// origin it came with, as far as they were read: fasthttp forgets them, and what
+// an answer looks like depends on them.
+func (c *conn) restore(req *fasthttp.Request) {
+	lines := bytes.Split(c.head, []byte("\n"))
+	words := bytes.Split(lines[0], []byte(" "))
+	if len(words) < 3 || !bytes.HasPrefix(words[1], []byte("/")) {
+		return
+	}
+	req.Header.SetMethodBytes(words[0])
+	req.SetRequestURIBytes(words[1])
+	for _, line := range lines[:len(lines)-1] { // the last one may be cut
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte(fasthttp.HeaderOrigin)) {
+			req.Header.SetBytesV(fasthttp.HeaderOrigin, bytes.TrimSpace(value))
+		}
+	}
 }
 
 // interim is what fasthttp writes, alone, to a client that is to go on.

@@ -110,8 +110,16 @@ func (s *Server) Serve(ln *Listener) error {
 	return s.http.Serve(&acceptor{ln, s.cfg.IdleTimeout, s.lingering})
 }
 
-// handle runs the app.
+// handle runs the app for a request.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	if own := baseOf(ctx.Conn()); own != nil {
+		own.forgetHead()
+	}
+	s.answer(ctx)
+}
+
+// answer runs the app.
+func (s *Server) answer(ctx *fasthttp.RequestCtx) {
 	// Panics in handlers end in Guard. One in the app itself must not end the
 	// process either.
 	defer func() {
@@ -150,7 +158,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	}
 	admitted := false
 	ctx.SetUserValue(waitingKey{}, &admitted)
-	s.handle(ctx)
+	s.answer(ctx)
 	ctx.RemoveUserValue(waitingKey{})
 	if !admitted {
 		linger(ctx) // the client may have begun to send all the same
@@ -210,6 +218,9 @@ func (s *Server) track(c net.Conn, state fasthttp.ConnState) {
 		return
 	}
 	s.conns[own] = state
+	if state == fasthttp.StateNew || state == fasthttp.StateIdle {
+		own.expectHead()
+	}
 	if s.stopping && state != fasthttp.StateActive {
 		own.cut()
 	}
@@ -316,6 +327,9 @@ func (s *Server) malformed(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var network net.Error
 	var errno syscall.Errno
+	if own := baseOf(ctx.Conn()); own != nil {
+		own.restore(&ctx.Request)
+	}
 	switch {
 	case errors.As(err, &errno):
 		return // the connection broke: nobody asks any more
