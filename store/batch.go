@@ -95,6 +95,7 @@ func (s *Store) RestoreBatch(ctx context.Context, o OwnerID, batch BatchID) (res
 		var marks []mark
 		err := s.update(ctx, o, func(t txn) (err error) {
 			files, stay, marks = nil, nil, nil
+			grows := false
 			if page, err = t.batchPage(lo, hi); err != nil {
 				return err
 			}
@@ -103,11 +104,15 @@ func (s *Store) RestoreBatch(ctx context.Context, o OwnerID, batch BatchID) (res
 				switch {
 				case err == nil:
 					files, marks = append(files, f), append(marks, m...)
+					grows = grows || b.from == ""
 				case CodeOf(err) == CodeConflict && b.from == "":
 					stay = append(stay, f.Path)
 				case CodeOf(err) != CodeNotFound: // that one went meanwhile
 					return err
 				}
+			}
+			if !grows {
+				return nil // the owner may be at the limit, or over it while a replacement comes in
 			}
 			return s.checkQuota(t, o)
 		})

@@ -188,3 +188,20 @@ func BenchmarkBatch(b *testing.B) {
 	}
 	b.ReportMetric(float64(restoring.Milliseconds())/float64(b.N), "ms/restore")
 }
+
+// TestUndoThatNeedsNoRoom: an upload that will replace a file may take an owner
+// over the limit until it is complete. What brings no bytes back goes on.
+func TestUndoThatNeedsNoRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = 10 })
+	f := w.mustPut(alice, "f", "0123456789")
+	batch := store.NewBatchID()
+	_, err := w.store.MoveFiles(t.Context(), alice, batch, []store.FileID{f.ID}, nil, "folder")
+	w.ok(err)
+	w.begin(alice, store.Begin{Name: "folder/f", Length: 10, Then: &store.Goal{OnConflict: store.Replace}})
+	_, _, err = w.store.RestoreBatch(t.Context(), alice, store.NewBatchID())
+	w.wantCode(err, store.CodeNotFound, "the undo of nothing")
+	_, _, err = w.store.RestoreBatch(t.Context(), alice, batch)
+	w.wantCode(err, "", "the undo of a move")
+	w.wantFile(alice, "f", "0123456789")
+}
