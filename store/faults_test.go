@@ -56,6 +56,10 @@ var faultKinds = map[string][]string{
 	"delete": {"broken", "half"},
 	"open":   {"broken", "cancelled", "slow"},
 	"free":   {"broken", "cancelled", "slow"},
+	"append": {"full", "broken", "cancelled", "slow"},
+	"write":  {"full", "broken", "cancelled", "slow"},
+	"sync":   {"full", "broken", "cancelled", "slow"},
+	"seal":   {"full", "broken", "cancelled", "sealed", "slow"},
 	"tree":   {"broken"},
 }
 
@@ -153,6 +157,63 @@ func (b faultyBlobs) Free(ctx context.Context) (int64, error) {
 		return 0, injected(kind)
 	}
 	return b.Store.Free(ctx)
+}
+
+func (b faultyBlobs) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Writer, error) {
+	switch kind := b.faults.at(ctx, "append"); kind {
+	case "slow":
+		slow()
+	case "full", "broken", "cancelled":
+		return nil, injected(kind)
+	}
+	w, err := b.Store.Append(ctx, ref, offset)
+	if err != nil {
+		return nil, err
+	}
+	return faultyWriter{w, ctx, b.faults}, nil
+}
+
+// faultyWriter fails for the request that it was made for.
+type faultyWriter struct {
+	blob.Writer
+	ctx    context.Context
+	faults *faults
+}
+
+func (w faultyWriter) Write(p []byte) (int, error) {
+	switch kind := w.faults.at(w.ctx, "write"); kind {
+	case "slow":
+		slow()
+	case "full", "broken", "cancelled": // with half of it written
+		n, err := w.Writer.Write(p[:len(p)/2])
+		return n, errors.Join(err, injected(kind))
+	}
+	return w.Writer.Write(p)
+}
+
+func (w faultyWriter) Sync() error {
+	switch kind := w.faults.at(w.ctx, "sync"); kind {
+	case "slow":
+		slow()
+	case "full", "broken", "cancelled":
+		return injected(kind)
+	}
+	return w.Writer.Sync()
+}
+
+func (w faultyWriter) Seal() error {
+	kind := w.faults.at(w.ctx, "seal")
+	switch kind {
+	case "slow":
+		slow()
+	case "full", "broken", "cancelled":
+		return injected(kind)
+	}
+	err := w.Writer.Seal()
+	if kind == "sealed" && err == nil { // it was, but that is not known
+		err = injected(kind)
+	}
+	return err
 }
 
 func (b faultyBlobs) Delete(ctx context.Context, refs ...blob.Ref) ([]blob.Ref, error) {

@@ -39,6 +39,10 @@ type pool struct {
 	etags    []string
 	requests []store.Persist
 	batches  []store.BatchID
+
+	begun, partials []store.Token
+	joins           [][]store.Token
+	progress        map[store.Token]progress
 }
 
 // newModelWorld makes a world that gives its owners little room if the seed is
@@ -50,14 +54,32 @@ func newModelWorld(t *testing.T, seed uint64) *modelWorld {
 		limits.OwnerBytes, limits.OwnerFiles = 200, 6
 	}
 	w := newWorld(t, f.below, func(o *store.Options) { o.Limits = limits })
-	return &modelWorld{w, f, map[store.OwnerID]*pool{alice: {}, bob: {}}}
+	return &modelWorld{w, f, map[store.OwnerID]*pool{
+		alice: {progress: map[store.Token]progress{}}, bob: {progress: map[store.Token]progress{}},
+	}}
 }
 
-// keepsLimits fails if an owner has more than is allowed.
+// keepsLimits fails if an owner has more than is allowed: on top of the limits
+// one file that an upload which is coming in will replace.
 func (m *modelWorld) keepsLimits(what string) {
 	m.t.Helper()
 	for owner := range m.pools {
-		if u := m.usage(owner); overLimits(u, m.opts.Limits) {
+		page, err := m.store.ListFiles(m.t.Context(), owner, store.Query{Limit: 1000, Sort: store.ByPath})
+		m.ok(err)
+		largest := int64(0)
+		for _, f := range page.Files {
+			largest = max(largest, f.Size)
+		}
+		list, _, err := m.store.ListUploads(m.t.Context(), owner, 1000, "")
+		m.ok(err)
+		u := m.usage(owner)
+		if slices.ContainsFunc(list, func(u store.Upload) bool {
+			return u.Growth != nil && u.Growth.Then != nil && u.Growth.Then.OnConflict == store.Replace
+		}) && len(page.Files) > 0 {
+			u.Files--
+			u.FileBytes -= largest
+		}
+		if overLimits(u, m.opts.Limits) {
 			m.t.Errorf("%s: %s has %+v, which is over the limits", what, owner, u)
 		}
 	}
@@ -77,7 +99,8 @@ var (
 	modelNames   = []store.Path{"x", "y", "a", "c.txt"}
 	modelFolders = []string{"", "", "a", "d/e"}
 	modelOps     = strings.Fields("put put put get get list usage delete delete restore restore " +
-		"deletes undo change change upload upload persist persist persist touch drop look")
+		"deletes undo change change upload upload persist persist persist touch drop look look " +
+		"begin begin begin append append append append append append append append concat concat")
 )
 
 func pick[T any](rng *rand.Rand, list []T) (v T) {
@@ -163,6 +186,7 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 			r.persist.Tokens = []store.Token{store.NewToken()}
 		}
 	}
+	p.askPieces(rng, &r)
 	if (r.op == "put" || r.op == "delete" || r.op == "change") && rng.IntN(4) == 0 {
 		r.match = recent(rng, p.etags)
 		r.cond = pick(rng, []string{"", "", "absent", "exists", "differ"})
@@ -173,6 +197,7 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 func (p *pool) learn(r request, a answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.learnPieces(r, a)
 	if a.upload.Token != "" && r.op == "upload" {
 		p.tokens = append(p.tokens, a.upload.Token)
 	}
@@ -246,13 +271,15 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 			a.upload, err = m.store.Touch(ctx, o, r.token)
 		case "look":
 			a.upload, err = m.store.GetUpload(ctx, o, r.token)
+		case "begin", "append", "concat":
+			err = m.sendPieces(ctx, o, r, &a)
 		case "drop":
 			err = m.store.DeleteUpload(ctx, o, r.token)
 		}
 		return err
 	}()
 	if err != nil {
-		a = answer{code: store.CodeOf(err), err: err, upload: a.upload}
+		a = answer{code: store.CodeOf(err), err: err, upload: a.upload, offered: a.offered, cut: a.cut}
 		a.doubt = errors.Is(err, kv.ErrInDoubt)
 		a.failed = !a.doubt && errors.Is(err, errInjected)
 	}
@@ -366,8 +393,8 @@ func modelAlone(t *testing.T, seed uint64, steps int) {
 	}
 	var log []string
 	for n := range steps {
-		if rng.IntN(5) == 0 {
-			place := pick(rng, []string{"update", "view", "create", "delete", "open", "free", "tree"})
+		if rng.IntN(4) == 0 {
+			place := pick(rng, []string{"update", "view", "create", "delete", "open", "free", "append", "write", "sync", "seal", "tree"})
 			kind, after := pick(rng, faultKinds[place]), rng.IntN(3)
 			m.faults.set(func(at string) string {
 				if at != place {
@@ -443,6 +470,15 @@ func describe(r request, a answer) string {
 	}
 	if r.change.Path != nil {
 		s += " to " + string(*r.change.Path)
+	}
+	switch r.op {
+	case "begin", "concat":
+		s = fmt.Sprintf("%s %+v then %+v of %s", r.op, r.begin, r.begin.Then, r.tokens)
+	case "append":
+		s = fmt.Sprintf("append %+v %q in %d to %d, offered %d, cut %t", r.piece, r.body, r.chunk, r.cutAt, a.offered, a.cut)
+	}
+	if g := a.upload.Growth; g != nil {
+		s += fmt.Sprintf(" growth %d of %d, reserved %d", g.Offset, g.Length, g.Reserved)
 	}
 	s += fmt.Sprintf(" %d bytes declared %t %s = %s %v %v", bytesOf(r), r.declared, r.token, a.code, a.err, a.upload)
 	for _, f := range a.files {
@@ -547,8 +583,15 @@ func beside(list []porcupine.Operation) {
 			if i == j || other.Return < o.Call || o.Return < other.Call {
 				continue
 			}
-			r.beside += bytesOf(other.Input.(request))
-			if a := other.Output.(answer); other.Input.(request).op == "restore" || other.Input.(request).op == "undo" {
+			with := other.Input.(request)
+			if !slices.Contains([]string{"get", "list", "usage", "look"}, with.op) {
+				r.busy = true
+			}
+			r.beside += bytesOf(with) + max(0, with.begin.Length) + int64(len(with.body)) + max(0, with.piece.Length)
+			if with.op == "concat" || with.piece.Last == store.LastPiece {
+				r.beside += 1 << 40 // what it had aside, and gave back
+			}
+			if a := other.Output.(answer); with.op == "restore" || with.op == "undo" {
 				for _, f := range a.files {
 					r.beside += f.Size
 				}

@@ -49,6 +49,7 @@ type waiting struct {
 	parts            []content
 	request          string // that made it permanent
 	became           []found
+	grown            grown
 	freed            bool // expired, and a sweep has been by since
 }
 
@@ -75,6 +76,14 @@ type request struct {
 	persist  store.Persist
 	change   store.Change
 	query    store.Query
+	busy     bool // something else changes at the same time
+
+	// Of uploads in pieces.
+	begin        store.Begin
+	piece        store.Piece
+	body         string
+	chunk, cutAt int           // how the body comes, and where it breaks off: -1 for nowhere
+	tokens       []store.Token // to be put together
 }
 
 // answer is what the store says, or the model expects.
@@ -88,6 +97,8 @@ type answer struct {
 	upload   store.Upload
 	repeated bool
 	usage    store.Usage
+	offered  int  // bytes of a piece that the store has read
+	cut      bool // the piece broke off
 }
 
 func newAccount(l store.Limits) *account {
@@ -110,6 +121,14 @@ func (a *account) clone() *account {
 // step returns what the account can be after the answer: none if it cannot be
 // given.
 func (a *account) step(r request, got answer) []*account {
+	switch r.op {
+	case "begin":
+		return a.begun(r, got)
+	case "append":
+		return a.appended(r, got)
+	case "concat":
+		return a.joined(r, got)
+	}
 	next := a.clone()
 	want := next.apply(r, got.upload.Token)
 	least, most := next.used(r.now)
@@ -132,6 +151,9 @@ func (a *account) step(r request, got answer) []*account {
 	case a.exceeds(least):
 		return nil
 	}
+	if r.op == "usage" && r.busy { // room is set aside while a piece comes in, and more than it has in the end
+		got.usage.UploadBytes = least.UploadBytes
+	}
 	if r.op == "usage" && !within(got.usage, least, most) {
 		return nil
 	}
@@ -152,16 +174,8 @@ func (a *account) step(r request, got answer) []*account {
 			return nil
 		}
 	}
-	if u := want.waiting; u != nil {
-		g := got.upload
-		if g.State != u.state || !g.ExpiresAt.Equal(u.expires) || len(g.Parts) != len(u.parts) {
-			return nil
-		}
-		for i, p := range u.parts {
-			if g.Parts[i].Name != u.names[i] || fmt.Sprintf("%x", g.Parts[i].SHA256) != p.sum {
-				return nil
-			}
-		}
+	if u := want.waiting; u != nil && !u.same(got.upload, r.busy) {
+		return nil
 	}
 	return []*account{next}
 }
@@ -175,12 +189,15 @@ func (a *account) used(now time.Time) (least, most store.Usage) {
 	}
 	most = least
 	for _, u := range a.uploads {
-		if u.freed || u.state != store.Ready {
+		if u.freed || u.state != store.Ready && u.state != store.Receiving {
 			continue
 		}
 		count, bytes := int64(len(u.parts)), int64(0)
 		for _, p := range u.parts {
 			bytes += p.size
+		}
+		if u.state == store.Receiving {
+			count, bytes = 1, u.grown.reserved
 		}
 		most.Uploads += count
 		most.UploadBytes += bytes
@@ -232,10 +249,10 @@ func bytesOf(r request) (n int64) {
 // forgotten: a sweep may have removed the tombstone of an upload that the
 // request names.
 func (a *account) forgotten(r request) bool {
-	for _, token := range append(r.persist.Tokens, r.token) {
+	for _, token := range slices.Concat(r.persist.Tokens, r.tokens, []store.Token{r.token}) {
 		if u, ok := a.uploads[token]; ok {
 			end := u.expires
-			if u.state == store.Ready {
+			if u.state == store.Ready || u.state == store.Receiving {
 				end = end.Add(ttl) // a sweep made it a tombstone then, or later
 			}
 			if !r.now.Before(end) {
@@ -352,7 +369,7 @@ func (a *account) apply(r request, token store.Token) expected {
 	}
 	switch r.op {
 	case "touch":
-		if u.state == store.Ready {
+		if u.state != store.Persisted {
 			until := r.now.Add(ttl)
 			if last := u.created.Add(7 * ttl); until.After(last) {
 				until = last
@@ -366,7 +383,7 @@ func (a *account) apply(r request, token store.Token) expected {
 		if u.state == store.Persisted {
 			return refuse(store.CodeConflict)
 		}
-		a.uploads[r.token] = waiting{state: store.Gone, created: u.created, expires: r.now.Add(ttl)}
+		a.uploads[r.token] = u.gone(r.now)
 		return expected{}
 	}
 	return expected{waiting: &u}
@@ -377,7 +394,7 @@ func newContent(s string, now time.Time) content {
 }
 
 func (u waiting) over(now time.Time) bool {
-	return u.state == store.Gone || u.state == store.Ready && !now.Before(u.expires)
+	return u.state == store.Gone || u.state != store.Persisted && !now.Before(u.expires)
 }
 
 func (a *account) etag(p store.Path) string {
@@ -578,10 +595,12 @@ func (a *account) persist(r request) expected {
 			e.repeated = true
 			e.found = append(e.found, u.became...)
 			continue
+		case u.state != store.Ready, u.grown.partial:
+			return refuse(store.CodeConflict)
 		case q.Expect.SHA256 != "" && (len(u.parts) != 1 || u.parts[0].sum != q.Expect.SHA256):
 			return refuse(store.CodeConflict)
 		}
-		end := waiting{state: store.Persisted, created: u.created, expires: r.now.Add(ttl), request: print}
+		end := waiting{state: store.Persisted, created: u.created, expires: r.now.Add(ttl), request: print, grown: u.grown}
 		for n, c := range u.parts {
 			p := u.names[n]
 			if q.Folder != "" {
