@@ -8,9 +8,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -261,6 +264,59 @@ func TestBadNetwork(t *testing.T) {
 	}
 }
 
+// TestTakeover: a client whose network vanished comes back over another one
+// and goes on at once, while the server still waits for the first connection.
+func TestTakeover(t *testing.T) {
+	t.Parallel()
+	s := start(t, t.TempDir())
+	p := newNetwork(t, s.url)
+	p.bad(func(int) fate { return fate{after: 900_000, blackHole: true} })
+	content := bytes.Repeat([]byte("0123456789abcdef"), 5<<16)
+
+	located := make(chan string, 1)
+	ended := make(chan error, 1)
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+		if at := header.Get("Location"); code == 104 && at != "" {
+			located <- at
+		}
+		return nil
+	}}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "POST", p.url()+"/api/v1/uploads", bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"Authorization": "Bearer " + s.key, "Upload-Draft-Interop-Version": "8", "Upload-Complete": "?1",
+	} {
+		req.Header.Set(name, value)
+	}
+	go func() {
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err == nil {
+			err = res.Body.Close()
+		}
+		ended <- err
+	}()
+	var at string
+	select {
+	case at = <-located:
+	case err := <-ended:
+		t.Fatalf("the first connection ended: %v", err)
+	}
+	began := time.Now()
+	head := s.must(t, 200, "HEAD", at, nil)
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the newcomer waited %s", took)
+	}
+	offset, err := strconv.Atoi(head.header.Get("Upload-Offset"))
+	if err != nil || offset == 0 || offset > 900_000 {
+		t.Fatalf("the offset is %q", head.header.Get("Upload-Offset"))
+	}
+	s.must(t, 200, "PATCH", at, bytes.NewReader(content[offset:]), "Content-Type", "application/partial-upload",
+		"Upload-Offset", strconv.Itoa(offset), "Upload-Complete", "?1")
+	s.wantUpload(t, tokenOf(at), hexSum(content))
+}
+
 // TestRestartsDuringUpload kills the server three times while a client
 // uploads, which notices no more than a bad network.
 func TestRestartsDuringUpload(t *testing.T) {
@@ -396,6 +452,10 @@ func TestBrowserClients(t *testing.T) {
 		e := do(t, map[string]any{"scenario": "uppy", "url": p.url()})
 		s.wantUpload(t, tokenOf(e.URLs[0]), sum)
 	})
+	t.Run("Uppy cancels", func(t *testing.T) {
+		e := do(t, map[string]any{"scenario": "uppyCancel", "chunkSize": 1 << 20})
+		s.must(t, http.StatusGone, "HEAD", "/tus/"+tokenOf(e.URL), nil, "Tus-Resumable", "1.0.0")
+	})
 	t.Run("FilePond", func(t *testing.T) {
 		s.wantUpload(t, do(t, map[string]any{"scenario": "pond"}).Token, sum)
 	})
@@ -420,7 +480,7 @@ func TestBrowserClients(t *testing.T) {
 		token := do(t, map[string]any{"scenario": "pond"}).Token
 		s.must(t, 201, "PUT", "/files/me/in/100%25%20%C3%BC.txt", strings.NewReader("loaded"))
 		e := do(t, map[string]any{"scenario": "pondOpenWith", "files": [][]string{{token, "limbo"}, {"in/100% ü.txt", "local"}}})
-		if len(e.Names) != 2 || e.Names[0] != "file.bin" || e.Sizes[0] != 5<<20 || e.Sizes[1] != 6 {
+		if len(e.Names) != 2 || e.Names[0] != "file.bin" || e.Names[1] != "100% ü.txt" || e.Sizes[0] != 5<<20 || e.Sizes[1] != 6 {
 			t.Errorf("got %+v", e)
 		}
 	})

@@ -20,14 +20,16 @@ import (
 
 // TestDiskFullDuringAppend lets another program take the room while a piece is
 // received: what was recorded stays, and the upload goes on when there is room.
+// With a reserve the server refuses, without one the disk does.
 func TestDiskFullDuringAppend(t *testing.T) {
 	t.Parallel()
 	const size, first = 24 << 20, 4 << 20
 	content := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	for name, way := range map[string]struct {
+	type way struct {
 		begin, piece []string
 		path         string
-	}{
+	}
+	for name, way := range map[string]way{
 		"tus": {
 			[]string{"Tus-Resumable", "1.0.0", "Upload-Length", strconv.Itoa(size)},
 			[]string{"Tus-Resumable", "1.0.0", "Content-Type", "application/offset+octet-stream"}, "/tus/",
@@ -37,44 +39,52 @@ func TestDiskFullDuringAppend(t *testing.T) {
 			[]string{"Content-Type", "application/partial-upload"}, "/api/v1/uploads",
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := volume(t, "96m")
-			s := start(t, dir, "UPLOAD_MIN_FREE=1MiB")
-			at := s.must(t, 201, "POST", way.path, strings.NewReader(""), way.begin...).header.Get("Location")
-			piece := func(offset, end int, complete string) []string {
-				return append([]string{"Upload-Offset", strconv.Itoa(offset), "Upload-Complete", complete}, way.piece...)
-			}
-			if a, err := s.do("PATCH", at, bytes.NewReader(content[:first]), piece(0, first, "?0")...); err != nil || a.status != 204 {
-				t.Fatalf("the first piece: %v, %d %s", err, a.status, a.body)
-			}
-
-			// The room goes when a part of the piece is there.
-			filler := filepath.Join(dir, "uploads", "filler")
-			body := io.MultiReader(bytes.NewReader(content[first:2*first]), &meanwhile{do: func() {
-				if err := os.WriteFile(filler, make([]byte, free(t, dir)-(2<<20)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
-					t.Errorf("fill the volume: %v", err)
+		for _, reserve := range []string{"1MiB", "0"} {
+			t.Run(name+", UPLOAD_MIN_FREE="+reserve, func(t *testing.T) {
+				t.Parallel()
+				dir := volume(t, "96m")
+				s := start(t, dir, "UPLOAD_MIN_FREE="+reserve)
+				at := s.must(t, 201, "POST", way.path, strings.NewReader(""), way.begin...).header.Get("Location")
+				piece := func(offset, end int, complete string) []string {
+					return append([]string{"Upload-Offset", strconv.Itoa(offset), "Upload-Complete", complete}, way.piece...)
 				}
-			}}, bytes.NewReader(content[2*first:]))
-			a, err := s.do("PATCH", at, io.MultiReader(body), piece(first, size, "?1")...)
-			if err != nil || a.status != 507 || a.header.Get("Retry-After") == "" {
-				t.Fatalf("a full disk: %v, %d %v %s", err, a.status, a.header, a.body)
-			}
+				if a, err := s.do("PATCH", at, bytes.NewReader(content[:first]), piece(0, first, "?0")...); err != nil || a.status != 204 {
+					t.Fatalf("the first piece: %v, %d %s", err, a.status, a.body)
+				}
 
-			// The server says how far it is; at least what it had acknowledged.
-			head := s.must(t, 200, "HEAD", at, nil, way.begin[:2]...)
-			offset, err := strconv.Atoi(head.header.Get("Upload-Offset"))
-			if err != nil || offset < first || offset >= size {
-				t.Fatalf("offset %q after a full disk", head.header.Get("Upload-Offset"))
-			}
-			if err := os.Remove(filler); err != nil {
-				t.Fatal(err)
-			}
-			if a, err := s.do("PATCH", at, bytes.NewReader(content[offset:]), piece(offset, size, "?1")...); err != nil || a.status >= 300 {
-				t.Fatalf("the rest: %v, %d %s", err, a.status, a.body)
-			}
-			s.wantUpload(t, tokenOf(at), hexSum(content))
-		})
+				// The room goes when a part of the piece is there.
+				filler := filepath.Join(dir, "uploads", "filler")
+				body := io.MultiReader(bytes.NewReader(content[first:2*first]), &meanwhile{do: func() {
+					if err := os.WriteFile(filler, make([]byte, free(t, dir)-(2<<20)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+						t.Errorf("fill the volume: %v", err)
+					}
+				}}, bytes.NewReader(content[2*first:]))
+				a, err := s.do("PATCH", at, io.MultiReader(body), piece(first, size, "?1")...)
+				if err != nil || a.status != 507 || a.header.Get("Retry-After") == "" {
+					t.Fatalf("a full disk: %v, %d %v %s", err, a.status, a.header, a.body)
+				}
+
+				eventually(t, "the log has the cause", func() bool { return strings.Contains(s.log.String(), "code=full ") })
+				if disk := strings.Contains(s.log.String(), ": no space left: "); disk != (reserve == "0") {
+					t.Errorf("refused by the disk: %v", disk)
+				}
+
+				// The server says how far it is; at least what it had acknowledged.
+				head := s.must(t, 200, "HEAD", at, nil, way.begin[:2]...)
+				offset, err := strconv.Atoi(head.header.Get("Upload-Offset"))
+				if err != nil || offset < first || offset >= size {
+					t.Fatalf("offset %q after a full disk", head.header.Get("Upload-Offset"))
+				}
+				if err := os.Remove(filler); err != nil {
+					t.Fatal(err)
+				}
+				if a, err := s.do("PATCH", at, bytes.NewReader(content[offset:]), piece(offset, size, "?1")...); err != nil || a.status >= 300 {
+					t.Fatalf("the rest: %v, %d %s", err, a.status, a.body)
+				}
+				s.wantUpload(t, tokenOf(at), hexSum(content))
+				s.wantClean(t, dir)
+			})
+		}
 	}
 }
 
@@ -134,9 +144,13 @@ func TestCurlResumable(t *testing.T) {
 	if value(out, "Upload-Complete") != "?1" {
 		t.Fatalf("not complete:\n%s", out)
 	}
-	out = curl("-X", "DELETE", at+"x")
-	if !strings.Contains(out, "< HTTP/1.1 404 ") {
-		t.Errorf("another's upload:\n%s", out)
+	out = curl("-H", "Upload-Complete: ?0", "--data-binary", "begun", s.url+"/api/v1/uploads")
+	begun := s.url + strings.TrimPrefix(value(out, "Location"), s.url)
+	if out := curl("-X", "DELETE", begun); !strings.Contains(out, "< HTTP/1.1 204 ") {
+		t.Errorf("an upload that nobody wants any more:\n%s", out)
+	}
+	if out := curl("-I", begun); !strings.Contains(out, "< HTTP/1.1 410 ") {
+		t.Errorf("after its end:\n%s", out)
 	}
 	sum := sha256.Sum256(content)
 	s.wantUpload(t, tokenOf(at), hex.EncodeToString(sum[:]))

@@ -225,7 +225,7 @@ func TestInvariant6(t *testing.T) {
 	state := func() (all []string) {
 		for _, path := range []string{
 			"/api/v1/me", "/api/v1/files?limit=1000", "/api/v1/uploads?limit=1000", "/api/v1/keys",
-			"/files/alice/" + fill[1], "/api/v1/uploads/" + fill[9],
+			strings.NewReplacer(fill...).Replace("/files/alice/<path>"), strings.NewReplacer(fill...).Replace("/api/v1/uploads/<token>"),
 		} {
 			all = append(all, w.want(200, "anonymous", "GET", path, nil, "Cookie", cookie).body)
 		}

@@ -43,6 +43,18 @@ const scenarios = {
     await page.click('.uppy-StatusBar-actionBtn--upload')
     return page.evaluate(() => window.uppyDone)
   },
+  async uppyCancel() {
+    await open()
+    const begun = page.waitForResponse((r) => r.request().method() === 'PATCH' && r.status() === 204)
+    const ended = page.waitForResponse((r) => r.request().method() === 'DELETE' && r.status() === 204)
+    await page.evaluate((j) => window.uppyOpen(j), job)
+    await page.setInputFiles('.uppy-Dashboard-input >> nth=0', job.file)
+    await page.click('.uppy-StatusBar-actionBtn--upload')
+    const url = (await begun).url()
+    await page.click('.uppy-StatusBar-actions [data-cy="cancel"]')
+    await ended
+    return { url }
+  },
   async pond() {
     await open()
     await page.evaluate((j) => window.pondOpen(j), job)
