@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -430,31 +432,115 @@ func TestUnfinishedExpires(t *testing.T) {
 	w.wantClean("after the sweep")
 }
 
-// TestSweepBesideCompletion completes uploads at the instant at which they
-// expire, beside a sweep: each is whole, or gone with all it had.
+// TestSweepBesideCompletion completes uploads in every way at the instant at
+// which they expire, while one sweep follows the other: each is what was
+// answered, or gone with all it had.
 func TestSweepBesideCompletion(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for range 30 {
-		u := w.mustAppend(w.begin(alice, store.Begin{Length: 2}), "a", store.Piece{Last: store.AtLength})
-		w.clock.advance(ttl - time.Nanosecond)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			w.clock.advance(time.Nanosecond)
-			w.sweep(store.SweepOptions{})
-		})
-		done, err := w.append(u, "b", store.Piece{Offset: 1, Last: store.AtLength})
-		wg.Wait()
-		if err != nil {
-			w.wantCode(err, store.CodeGone, "the last byte after the end")
-			continue
-		}
-		if done.State != store.Ready {
-			t.Fatalf("acknowledged and %s", done.State)
-		}
-		w.wantUpload(done, "ab")
+	const rounds = 6
+	begin := func(b store.Begin) store.Upload {
+		b.Length = 2
+		return w.mustAppend(w.begin(alice, b), "a", store.Piece{Last: store.AtLength})
 	}
-	w.sweep(store.SweepOptions{})
+	end := store.Piece{Offset: 1, Last: store.AtLength}
+	ways := map[string]func(name store.Path) (store.Upload, func() (store.Upload, error)){
+		"its last piece": func(store.Path) (store.Upload, func() (store.Upload, error)) {
+			u := begin(store.Begin{})
+			return u, func() (store.Upload, error) { return w.append(u, "b", end) }
+		},
+		"its last piece, which makes it a file": func(name store.Path) (store.Upload, func() (store.Upload, error)) {
+			u := begin(store.Begin{Name: name, Then: &store.Goal{OnConflict: store.Fail}})
+			return u, func() (store.Upload, error) { return w.append(u, "b", end) }
+		},
+		"the end of what has no length": func(store.Path) (store.Upload, func() (store.Upload, error)) {
+			u := w.mustAppend(w.begin(alice, store.Begin{Length: -1}), "a", store.Piece{})
+			return u, func() (store.Upload, error) {
+				return w.append(u, "b", store.Piece{Offset: 1, Last: store.LastPiece})
+			}
+		},
+		"a concatenation": func(store.Path) (store.Upload, func() (store.Upload, error)) {
+			u := w.mustAppend(begin(store.Begin{Partial: true}), "b", end)
+			return u, func() (store.Upload, error) {
+				return w.store.Concatenate(t.Context(), alice, []store.Token{u.Token}, store.Begin{})
+			}
+		},
+		"a persist": func(name store.Path) (store.Upload, func() (store.Upload, error)) {
+			u := w.mustAppend(begin(store.Begin{Name: name}), "b", end)
+			return u, func() (store.Upload, error) {
+				files, _, err := w.store.PersistUploads(t.Context(), alice, store.Persist{Tokens: []store.Token{u.Token}})
+				u.State, u.Files = store.Persisted, files
+				return u, err
+			}
+		},
+	}
+	for round := range rounds {
+		type completion struct {
+			before, after store.Upload
+			err           error
+		}
+		var all []*completion
+		var complete []func()
+		var completed atomic.Int32
+		for way, prepare := range ways {
+			for n := range 2 {
+				u, run := prepare(store.Path(fmt.Sprintf("%s %d %d", way, round, n)))
+				c := &completion{before: u}
+				all = append(all, c)
+				complete = append(complete, func() {
+					c.after, c.err = run()
+					if completed.Add(1) == int32(round+1) {
+						w.clock.advance(time.Nanosecond) // the others are at it
+					}
+				})
+			}
+		}
+		w.clock.advance(ttl - time.Nanosecond)
+		var completions, sweeps sync.WaitGroup
+		stop := make(chan struct{})
+		sweeps.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := w.store.Sweep(t.Context(), store.SweepOptions{}); err != nil {
+					t.Errorf("sweep: %v", err)
+				}
+			}
+		})
+		for client := range 3 { // ways are in no order
+			completions.Go(func() {
+				for n := client; n < len(complete); n += 3 {
+					complete[n]()
+				}
+			})
+		}
+		completions.Wait()
+		close(stop)
+		sweeps.Wait()
+		for _, c := range all {
+			if c.err != nil {
+				w.wantCode(c.err, store.CodeGone, "after the end")
+				_, err := w.store.GetUpload(t.Context(), alice, c.before.Token)
+				w.wantCode(err, store.CodeGone, "what was refused")
+				continue
+			}
+			switch c.after.State {
+			case store.Persisted:
+				w.wantFile(alice, string(c.after.Files[0].Path), "ab")
+			case store.Ready:
+				w.wantUpload(c.after, "ab")
+			default:
+				t.Errorf("acknowledged, and it is %s", c.after.State)
+			}
+		}
+		w.sweep(store.SweepOptions{})
+		if n, files := w.blobCount(), w.usage(alice).Files; int64(n) != files {
+			t.Errorf("%d blobs for %d files", n, files)
+		}
+	}
 	w.wantClean("at the end")
 }
 
