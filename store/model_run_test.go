@@ -480,6 +480,9 @@ func describe(r request, a answer) string {
 	if g := a.upload.Growth; g != nil {
 		s += fmt.Sprintf(" growth %d of %d, reserved %d", g.Offset, g.Length, g.Reserved)
 	}
+	if r.op == "list" {
+		s = fmt.Sprintf("list %+v folders %q", r.query, a.folders)
+	}
 	s += fmt.Sprintf(" %d bytes declared %t %s = %s %v %v", bytesOf(r), r.declared, r.token, a.code, a.err, a.upload)
 	for _, f := range a.files {
 		s += fmt.Sprintf(" %s %s", f.Path, f.ETag())
@@ -565,7 +568,7 @@ func modelTogether(t *testing.T, seed uint64, rounds int) {
 		switch result {
 		case porcupine.Illegal:
 			t.Errorf("seed %d: no order explains what %s was answered:\n%s",
-				seed, owner, unexplained(list, info))
+				seed, owner, unexplained(m.opts.Limits, list, info))
 		case porcupine.Unknown:
 			t.Errorf("seed %d: a minute was not enough to find an order for what %s was answered", seed, owner)
 		}
@@ -605,7 +608,7 @@ func beside(list []porcupine.Operation) {
 }
 
 // unexplained tells how far the longest order gets, and what cannot follow.
-func unexplained(list []porcupine.Operation, info porcupine.LinearizationInfo) string {
+func unexplained(limits store.Limits, list []porcupine.Operation, info porcupine.LinearizationInfo) string {
 	var longest []porcupine.Operation
 	for _, partial := range info.PartialLinearizationsOperations()[0] {
 		if len(partial) > len(longest) {
@@ -617,6 +620,14 @@ func unexplained(list []porcupine.Operation, info porcupine.LinearizationInfo) s
 			describe(o.Input.(request), o.Output.(answer)))
 	}
 	var log strings.Builder
+	states := []*account{newAccount(limits)}
+	for _, o := range longest {
+		var next []*account
+		for _, a := range states {
+			next = append(next, a.step(o.Input.(request), o.Output.(answer))...)
+		}
+		states = next
+	}
 	for _, o := range longest[max(0, len(longest)-30):] {
 		log.WriteString(line(o))
 	}
@@ -626,6 +637,9 @@ func unexplained(list []porcupine.Operation, info porcupine.LinearizationInfo) s
 		})
 	})
 	slices.SortFunc(rest, func(x, y porcupine.Operation) int { return cmp.Compare(x.Return, y.Return) })
+	if len(states) > 0 {
+		log.WriteString("which comes to " + states[0].key() + "\n")
+	}
 	log.WriteString("and then none of\n")
 	for _, o := range rest[:min(len(rest), 6)] {
 		log.WriteString(line(o))
