@@ -19,6 +19,7 @@ const result = await build({
   entryPoints: ['src/app.css', 'src/app.js', 'src/uploader.js'],
   outdir: 'dist',
   bundle: true,
+  alias: { 'url-parse': './src/url.js' },
   minify: true,
   format: 'esm',
   target: ['es2022', 'chrome123', 'firefox121', 'safari17.5'],

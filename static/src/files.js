@@ -1,5 +1,6 @@
 // The list of files: selection, keys, rows that go without a new list.
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 import { bytes } from './format.js'
 import { live } from './page.js'
 import { off } from './off.js'

@@ -1,5 +1,6 @@
 // Sizes, times and names as the server writes them (views/format.go).
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 
 const units = ['bytes', 'kB', 'MB', 'GB', 'TB', 'PB']
 

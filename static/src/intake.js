@@ -2,7 +2,7 @@
 // a bundle of its own, loaded when there is time. Whoever is faster waits for
 // it; if it does not come at all, the form is sent as without scripts.
 import { say } from './toasts.js'
-import { script as text } from './text.js'
+import * as text from '../../views/text/script.json'
 
 const $ = (selector) => document.querySelector(selector)
 const page = document.documentElement

@@ -1,6 +1,6 @@
 // Keys that work on every page. They are off while somebody types, and can be
 // switched off for good.
-import { script as text } from './text.js'
+import * as text from '../../views/text/script.json'
 import { off } from './off.js'
 
 const $ = (selector) => document.querySelector(selector)

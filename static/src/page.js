@@ -1,5 +1,5 @@
 // Small things that several pages share: times, copying, the theme, focus.
-import { script as text } from './text.js'
+import * as text from '../../views/text/script.json'
 
 const $ = (selector, root = document) => root.querySelector(selector)
 export const live = (message) => { $('#live').textContent = message }
@@ -74,7 +74,7 @@ document.addEventListener('submit', (event) => {
   const keep = theme === 'auto' ? 'theme=; max-age=0' : `theme=${theme}; max-age=31536000`
   document.cookie = `${keep}; path=/; samesite=lax${location.protocol === 'https:' ? '; secure' : ''}`
   button.value = order[(order.indexOf(theme) + 1) % 3]
-  button.title = button.ariaLabel = text[`theme_${theme}`]
+  button.title = button.ariaLabel = { auto: text.theme_auto, light: text.theme_light, dark: text.theme_dark }[theme]
   $('use', button).setAttribute('href', `#i-${{ auto: 'auto', light: 'sun', dark: 'moon' }[theme]}`)
 })
 

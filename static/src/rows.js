@@ -1,5 +1,6 @@
 // How an upload looks: one row each, a summary above them, or the tray.
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 import { bytes, duration, split, kind } from './format.js'
 import { off } from './off.js'
 
@@ -21,6 +22,11 @@ const buttons = {
   'needs-file': [['choose', 'up'], ['cancel', 'trash']],
   ready: [],
   cancelled: [],
+}
+
+const names = {
+  pause: text.act_pause, resume: text.act_resume, cancel: text.act_cancel, remove: text.act_remove,
+  retry: text.act_retry, again: text.act_again, signIn: text.act_signIn, choose: text.act_choose,
 }
 
 const of = (item) => fill(text.of, bytes(item.loaded), bytes(item.file.size))
@@ -103,7 +109,7 @@ export function draw(item) {
   if (fix.dataset.for !== state + item.error) {
     fix.dataset.for = state + item.error
     fix.replaceChildren(item.error ?? '')
-    if (item.action) fix.append(button(item.action, text[`act_${item.action}`]))
+    if (item.action) fix.append(button(item.action, names[item.action]))
   }
   if (li.dataset.state === state) return
   // The hand that pauses finds the button that resumes in its place.
@@ -113,8 +119,8 @@ export function draw(item) {
   for (const [name, drawing] of buttons[state]) {
     const b = button(name)
     b.className = name === 'cancel' || name === 'remove' ? 'ib ib-d' : 'ib'
-    b.title = text[`act_${name}`]
-    b.ariaLabel = fill(text.act_on, text[`act_${name}`], item.path)
+    b.title = names[name]
+    b.ariaLabel = fill(text.act_on, names[name], item.path)
     b.innerHTML = icon(drawing)
     acts.append(b)
   }

@@ -1,7 +1,8 @@
 // What happens when the session has ended while somebody works: nothing is
 // lost, and another tab signs in again.
 import { say } from './toasts.js'
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 
 const channel = new BroadcastChannel('session')
 const { owner, login } = document.body.dataset

@@ -1,5 +1,6 @@
 // The form that makes uploads permanent: how many are chosen, where they go.
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 
 const $ = (selector) => document.querySelector(selector)
 const chosen = () => [...document.querySelectorAll('#waiting-list input[name=token]:checked')]

@@ -1,7 +1,3 @@
-// The texts of scripts stand with all others in views/text.
-import script from '../../views/text/script.json'
-
-export { script }
-
-// fill puts values into the %s of a text.
+// fill puts values into the %s of a text. The texts stand with all others in
+// views/text; a bundle has those of them that it names.
 export const fill = (pattern, ...values) => pattern.replace(/%s/g, () => values.shift())

@@ -1,6 +1,7 @@
 // Notes about what was done: those that the server put into a page are lifted
 // out of it, others come with an HX-Trigger or from the scripts.
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 
 const box = () => document.getElementById('toasts')
 const icon = (name) => `<svg class="i" aria-hidden="true"><use href="#i-${name}"/></svg>`

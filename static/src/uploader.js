@@ -5,7 +5,8 @@
 // after a reload the same file goes on where it stopped. A lock tells other
 // tabs that this one is at it.
 import { Upload } from 'tus-js-client'
-import { script as text, fill } from './text.js'
+import * as text from '../../views/text/script.json'
+import { fill } from './text.js'
 import { bytes, duration } from './format.js'
 import { draw, row, summary } from './rows.js'
 

@@ -67,7 +67,7 @@ func TestTexts(t *testing.T) {
 		}
 	}
 
-	// 2. In scripts: text.key and text[...].
+	// 2. In scripts: text.key.
 	scripts, err := filepath.Glob("../../static/src/*.js")
 	if err != nil {
 		t.Fatal(err)
@@ -80,17 +80,15 @@ func TestTexts(t *testing.T) {
 		}
 		source.Write(b)
 	}
-	for _, m := range regexp.MustCompile(`\btext\.([a-z_0-9]+)`).FindAllStringSubmatch(source.String(), -1) {
+	for _, m := range regexp.MustCompile(`\btext\.([a-zA-Z_0-9]+)`).FindAllStringSubmatch(source.String(), -1) {
 		key := "script." + m[1]
 		if _, ok := texts[key]; !ok && m[1] != "js" {
 			t.Errorf("a script asks for %s, which is not there", key)
 		}
 		texts[key] = true
 	}
-	for _, m := range regexp.MustCompile("\\btext\\[`([a-z_]+)\\$").FindAllStringSubmatch(source.String(), -1) {
-		for key := range texts {
-			texts[key] = texts[key] || strings.HasPrefix(key, "script."+m[1])
-		}
+	if strings.Contains(source.String(), "text[") {
+		t.Error("a script asks for text[…], which brings all texts into its bundle")
 	}
 	for key, asked := range texts {
 		if !asked {
