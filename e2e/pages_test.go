@@ -44,6 +44,9 @@ func TestPages(t *testing.T) {
 			if name == "admin" {
 				settings = append(settings, "UPLOAD_TEMPORARY_TTL=1s")
 			}
+			if name == "quota" {
+				settings = append(settings, "UPLOAD_OWNER_QUOTA=50MB", "UPLOAD_MAX_FILE_SIZE=30MB", "UPLOAD_OWNER_MAX_FILES=5")
+			}
 			s := start(t, t.TempDir(), settings...)
 			job := map[string]any{
 				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,

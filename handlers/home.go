@@ -33,7 +33,7 @@ func (s *Server) homePage(c *fiber.Ctx) error {
 // home renders the page with the form as it was filled in.
 func (s *Server) home(c *fiber.Ctx, form views.Submit) error {
 	ctx, owner := c.UserContext(), principal(c).Owner
-	usage, err := s.store.UsageOf(ctx, owner.ID)
+	storage, err := s.storage(ctx, owner)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Server) home(c *fiber.Ctx, form views.Submit) error {
 	v := views.Home{
 		Shell: s.shell(c, text.Get("home.title"), "upload"), Address: s.origin(c),
 		MaxFile: s.cfg.Limits.FileSize, TTL: s.cfg.TemporaryTTL, MaxDescription: store.MaxMetadataValue,
-		Storage: s.storage(usage), Waiting: waiting, More: more, Submit: form, Folders: folders.Folders,
+		Storage: storage, Waiting: waiting, More: more, Submit: form, Folders: folders.Folders,
 	}
 	for i := range v.Waiting {
 		v.Waiting[i].Chosen = form.Tokens == nil || slices.Contains(form.Tokens, v.Waiting[i].Token)
@@ -70,10 +70,17 @@ func fileURL(owner store.Owner, f store.File) string {
 	return "/files/" + escapePath(owner.Slug+"/"+string(f.Path))
 }
 
-func (s *Server) storage(usage store.Usage) views.Storage {
+// storage is what an account uses, and whether more may come.
+func (s *Server) storage(ctx context.Context, owner store.Owner) (views.Storage, error) {
+	usage, err := s.store.UsageOf(ctx, owner.ID)
+	if err != nil {
+		return views.Storage{}, err
+	}
+	full, err := s.store.Full(ctx)
 	return views.Storage{
 		Used: usage.Bytes(), Quota: s.cfg.Limits.OwnerBytes, Files: usage.Count(), MaxFiles: s.cfg.Limits.OwnerFiles,
-	}
+		Disk: full,
+	}, err
 }
 
 // waiting are the newest uploads that are complete and not yet permanent, and
@@ -119,11 +126,10 @@ func (s *Server) waitingList(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	usage, err := s.store.UsageOf(ctx, owner.ID)
+	storage, err := s.storage(ctx, owner)
 	if err != nil {
 		return err
 	}
-	storage := s.storage(usage)
 	storage.Part = true
 	return render(c, views.Home{Waiting: list, More: more, Storage: storage}.Rows)
 }

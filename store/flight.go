@@ -155,6 +155,18 @@ func (s *Store) claim(ctx context.Context, n int64) error {
 	return nil
 }
 
+// Full reports whether the volume has nothing left but its reserve.
+func (s *Store) Full(ctx context.Context) (bool, error) {
+	err := s.claim(ctx, 1)
+	if CodeOf(err) == CodeFull {
+		return true, nil
+	}
+	if err == nil {
+		s.unclaim(1)
+	}
+	return false, err
+}
+
 // unclaim gives back n claimed bytes.
 func (s *Store) unclaim(n int64) {
 	s.flights.space.Lock()

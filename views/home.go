@@ -104,6 +104,7 @@ type Recent struct {
 type Storage struct {
 	Used, Quota     int64 // bytes; a Quota of 0 is none
 	Files, MaxFiles int64
+	Disk            bool // the volume keeps the space that it has left
 	Part            bool // it takes the place of the one in the page
 }
 
@@ -121,6 +122,19 @@ func (s Storage) Left() int64 {
 		return -1
 	}
 	return max(0, s.Quota-s.Used)
+}
+
+// Full says what keeps more from coming, if anything does.
+func (s Storage) Full() string {
+	switch {
+	case s.Left() == 0:
+		return text.Get("home.full.bytes")
+	case s.MaxFiles > 0 && s.Files >= s.MaxFiles:
+		return text.Get("home.full.files")
+	case s.Disk:
+		return text.Get("home.full.disk")
+	}
+	return ""
 }
 
 // Level is the state that the meter shows.

@@ -27,10 +27,12 @@ function watch() {
   seen.observe(form)
 }
 
-// The queue asks the drop zone how much may come.
+// The queue asks the drop zone how much may come; with no room it is closed.
 function room() {
-  const storage = $('#storage')
-  if (storage && $('#drop')) $('#drop').dataset.left = storage.dataset.left
+  const drop = $('#drop')
+  if (!drop) return
+  drop.dataset.left = $('#storage').dataset.left
+  drop.inert = $('#full').hasChildNodes()
 }
 document.addEventListener('htmx:oobAfterSwap', room)
 

@@ -159,7 +159,7 @@ async function failed(item, error) {
     forget(item)
     item.anew = true
     item.url = undefined
-    item.loaded = item.acknowledged = 0
+    item.loaded = item.acknowledged = item.counted = 0
     return set(item, 'queued')
   }
   if (status === 0 || [409, 423, 429].includes(status) || (status >= 500 && status !== 507)) {
@@ -205,7 +205,8 @@ export function add(files) {
   const drop = document.getElementById('drop')
   const max = Number(drop?.dataset.maxFile) || Infinity
   const left = Number(drop?.dataset.left ?? -1)
-  let room = (left < 0 ? Infinity : left) - items.filter(unfinished).reduce((sum, i) => sum + i.file.size - i.loaded, 0)
+  let room = (left < 0 ? Infinity : left) - items.filter((i) => unfinished(i) || ['ready', 'needs-file'].includes(i.state))
+    .reduce((sum, i) => sum + i.file.size - i.counted, 0)
   let added = 0
   for (const { file, path } of files.sort((a, b) => a.file.size - b.file.size)) {
     const id = fingerprint(file, path)
@@ -240,7 +241,7 @@ const limit = (n) => (n % 2 ** 30 ? bytes(n) : `${n / 2 ** 30}\u00a0GiB`)
 function make(file, path, id, more = {}) {
   const known = JSON.parse(localStorage.getItem(prefix + id) ?? '{}')
   const item = {
-    id, file, path, url: known.url, loaded: 0, acknowledged: more.loaded ?? 0, tries: 0, samples: [], speed: 0, endpoint: '/tus/', ...more,
+    id, file, path, url: known.url, loaded: 0, acknowledged: more.loaded ?? 0, counted: more.loaded ?? 0, tries: 0, samples: [], speed: 0, endpoint: '/tus/', ...more,
   }
   item.li = row(item, act)
   items.push(item)
@@ -404,8 +405,13 @@ async function recall() {
   if (unknown) setTimeout(recall, waits.at(-1))
 }
 
-// The lists of the server and of the queue never show the same file twice.
+// The lists of the server and of the queue never show the same file twice. A
+// new word of the server about the storage counts what has arrived.
+let told
 function settled() {
+  const storage = document.getElementById('storage')
+  if (storage !== told) for (const item of items) item.counted = item.acknowledged
+  told = storage
   for (const item of items.filter((i) => i.state === 'ready')) {
     if (document.querySelector(`#waiting-list [data-token="${item.token}"]`)) remove(item)
   }
@@ -414,6 +420,10 @@ function settled() {
 document.addEventListener('htmx:afterSettle', settled)
 document.addEventListener('htmx:historyRestore', settled)
 
+const offline = () => document.getElementById('offline')?.toggleAttribute('hidden', navigator.onLine)
+for (const event of ['online', 'offline']) addEventListener(event, offline)
+document.addEventListener('htmx:afterSettle', offline)
+offline()
 addEventListener('online', () => items.filter((i) => i.state === 'offline').forEach((i) => set(i, 'queued')))
 addEventListener('offline', () => {
   if (!items.some(unfinished)) return
