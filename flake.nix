@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-cH7z8rSyyOhf+lxJE6R7w9x1eAEzJU9S+Mg8/2Smv6w=";
+        outputHash = "sha256-J5UhAFq8pwm9HK9T3gcjPdCiotDBYhVM19UHGESAa2Y=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
