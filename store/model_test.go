@@ -132,6 +132,7 @@ func (a *account) step(r request, got answer) []*account {
 	next := a.clone()
 	want := next.apply(r, got.upload.Token)
 	least, most := next.used(r.now)
+	grows := r.op == "put" || r.op == "upload" || r.op == "restore" || r.op == "undo" && len(want.found) > 0
 	switch {
 	case got.failed || got.doubt && want.code != "":
 		return []*account{a}
@@ -140,7 +141,7 @@ func (a *account) step(r request, got answer) []*account {
 	case got.code == store.CodeNotFound && a.forgotten(r):
 		return []*account{a}
 	case got.code == store.CodeQuotaExceeded:
-		if a.crowded(r) || want.code == "" && a.exceeds(most) {
+		if a.crowded(r) || want.code == "" && grows && a.exceeds(most) {
 			return []*account{a}
 		}
 		return nil
@@ -148,7 +149,7 @@ func (a *account) step(r request, got answer) []*account {
 		return nil
 	case want.code != "":
 		return []*account{a}
-	case a.exceeds(least):
+	case grows && a.exceeds(least): // the others go on while a replacement comes in
 		return nil
 	}
 	if r.op == "usage" && r.busy { // room is set aside while a piece comes in, and more than it has in the end
