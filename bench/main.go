@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,9 @@ func main() {
 	dir := flag.String("dir", "", "folder to work in; a temporary one by default")
 	rounds := flag.Int("rounds", 5, "interleaved rounds of each comparison")
 	flag.Parse()
+	if os.Getenv("GOMAXPROCS") == "" { // what runs in this process runs as in the service
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
 	b := &bench{rounds: *rounds}
 	if err := b.run(*dir, flag.Args()); err != nil {
 		log.Fatal("bench: ", err)
