@@ -584,6 +584,7 @@ func (a *account) persist(r request) expected {
 		}
 	}
 	var e expected
+	wanted := map[store.Path]bool{}
 	for i, token := range q.Tokens {
 		u := a.uploads[token]
 		again := u.state == store.Persisted && u.request == print
@@ -607,6 +608,10 @@ func (a *account) persist(r request) expected {
 			if q.Folder != "" {
 				p = store.Path(q.Folder) + "/" + p
 			}
+			if wanted[p] && q.OnConflict != store.Rename {
+				return refuse(store.CodeConflict)
+			}
+			wanted[p] = true
 			c.created, c.meta, c.tags = r.now, q.Metadata, slices.Compact(slices.Sorted(slices.Values(q.Tags)))
 			f, code := a.place(p, c, q.OnConflict, r.now)
 			if code != "" {

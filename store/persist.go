@@ -35,8 +35,8 @@ const MaxTokens = 1000
 // files and repeated = true.
 //
 // Errors: not_found, gone (expired or deleted), conflict (not complete, an
-// expectation failed, a path is taken, or already persisted by a different
-// request), invalid.
+// expectation failed, a path is taken or wanted twice, or already persisted by
+// a different request), invalid.
 func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (files []File, repeated bool, err error) {
 	if err := req.normalize(); err != nil {
 		return nil, false, err
@@ -82,6 +82,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	var marks []mark
 	err = s.update(ctx, o, func(t txn) error {
 		files, marks, repeated = nil, nil, false
+		wanted := map[Path]bool{}
 		for i, token := range req.Tokens {
 			u, err := t.upload(o, token)
 			if err != nil {
@@ -109,6 +110,12 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 			}
 			var became []File
 			for j, p := range places[i] {
+				// Replace is about what was there before: of two contents that
+				// come together neither may vanish.
+				if wanted[p.path] && req.OnConflict != Rename {
+					return Errorf(CodeConflict, "Two of these files would become %q; send on_conflict=rename to keep both.", p.path)
+				}
+				wanted[p.path] = true
 				p.part = u.Parts[j]
 				f, err := s.place(t, o, p, req.OnConflict, Condition{}, now)
 				if err != nil {

@@ -159,6 +159,23 @@ func TestPersistOnConflict(t *testing.T) {
 // TestInvariant3 lets persist, delete, replace, expire and sweep meet on the
 // same uploads and paths. Each request gets a clear answer, and what was
 // acknowledged last at a path is there.
+// TestPersistWantedTwice: of two contents that come together under one name
+// neither replaces the other.
+func TestPersistWantedTwice(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	one, two := w.mustUpload(alice, "first"), w.mustUpload(alice, "second")
+	both := []store.Token{one.Token, two.Token}
+	for _, c := range []store.OnConflict{store.Fail, store.Replace} {
+		_, _, err := w.store.PersistUploads(ctx, alice, store.Persist{Tokens: both, OnConflict: c})
+		w.wantCode(err, store.CodeConflict, string(c))
+	}
+	files, _, err := w.store.PersistUploads(ctx, alice, store.Persist{Tokens: both, OnConflict: store.Rename})
+	w.ok(err)
+	w.wantFile(alice, string(files[0].Path), "first")
+	w.wantFile(alice, string(files[1].Path), "second")
+}
+
 func TestInvariant3(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
