@@ -101,6 +101,16 @@ func TestFolderOfAnotherUser(t *testing.T) {
 	}
 }
 
+// TestFolderThatCannotBeMade starts the service where its user may not make the
+// folder of the data.
+func TestFolderThatCannotBeMade(t *testing.T) {
+	t.Parallel()
+	out, code := serveAs(t, func(string) {})
+	if want := fmt.Sprintf("sudo install -d -o %d -g %[1]d /", unprivileged); code != 1 || !strings.Contains(out, want) {
+		t.Errorf("got exit code %d and no %q in:\n%s", code, want, out)
+	}
+}
+
 // TestReadOnlyVolume starts the service on a volume that nobody can write.
 func TestReadOnlyVolume(t *testing.T) {
 	t.Parallel()

@@ -108,6 +108,10 @@ func TestStarts(t *testing.T) {
 		t.Fatalf("keys new: exit %d\n%s", code, out)
 	}
 	out, _ = command(t, dir, nil, "keys", "list")
+	times := regexp.MustCompile(`made (\S+)  used (\S+)  never expires  first start\n`).FindStringSubmatch(out)
+	if times == nil || times[2] < times[1] {
+		t.Errorf("keys list says of a key that was used:\n%s", out)
+	}
 	id, _, _ := strings.Cut(out, " ")
 	if out, code := command(t, dir, nil, "keys", "revoke", id); code != 0 {
 		t.Errorf("keys revoke %s: exit %d\n%s", id, code, out)

@@ -87,6 +87,8 @@ submitted. Without a command it serves.`,
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(flagError)
+	root.Version = version
+	root.SetVersionTemplate(about())
 	addSettings(root.Flags())
 	root.Flags().VisitAll(func(f *pflag.Flag) { f.Hidden = true }) // "serve --help" shows them
 	root.AddCommand(serve, p.check(), p.sweep(), p.adopt(), p.keys(), p.healthcheck(), p.version())
@@ -266,7 +268,7 @@ shown again.`,
 		},
 	}
 	create.Flags().StringVar(&req.Name, "name", "", "name of the key, to know it by")
-	create.Flags().StringSliceVar(&req.Scopes, "scopes", nil, "what it may do: read,write,delete,admin")
+	create.Flags().StringSliceVar(&req.Scopes, "scopes", nil, "what it may do: read, write, delete, admin (default read,write,delete)")
 	create.Flags().Var(&req.ExpiresIn, "expires-in", "life of the key such as 90d; 0s is for ever")
 	revoke := &cobra.Command{
 		Use:     "revoke ID",
@@ -312,7 +314,10 @@ func (p *program) version() *cobra.Command {
 		Long:    "Print the version, the commit and the Go version of this binary.",
 		Example: "  upload-service version",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return work(printVersion(p.stdout)) },
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.WriteString(p.stdout, about())
+			return work(err)
+		},
 	}
 }
 

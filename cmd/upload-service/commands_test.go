@@ -36,7 +36,7 @@ func TestHelp(t *testing.T) {
 		{"adopt", []string{"--dry-run", "--owner", "--upload-dir"}, "--secret-key "},
 		{"keys", []string{"list", "new", "revoke", "--upload-dir"}, "--secret-key "},
 		{"keys list", []string{"--owner", "--upload-dir"}, "--expires-in"},
-		{"keys new", []string{"--name", "--scopes", "--expires-in"}, "--secret-key "},
+		{"keys new", []string{"--name", "--scopes", "(default read,write,delete)", "--expires-in"}, "--secret-key "},
 		{"keys revoke", []string{"revoke ID"}, "--secret-key "},
 		{"healthcheck", []string{"--upload-addr"}, "--secret-key "},
 		{"version", []string{"Go version"}, "--upload-dir"},
@@ -113,13 +113,15 @@ func TestWarnings(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := execute(t, []string{"UPLOAD_ADDR=no matter"}, "version")
-	if code != 0 || stderr != "" {
-		t.Fatalf("got exit code %d, %q", code, stderr)
-	}
-	for _, want := range []string{"upload-service " + version + "\n", "commit ", runtime.Version()} {
-		if !strings.Contains(stdout, want) {
-			t.Errorf("got %q, want %q", stdout, want)
+	for _, arg := range []string{"version", "--version"} {
+		code, stdout, stderr := execute(t, []string{"UPLOAD_ADDR=no matter"}, arg)
+		if code != 0 || stderr != "" {
+			t.Fatalf("%s: got exit code %d, %q", arg, code, stderr)
+		}
+		for _, want := range []string{"upload-service " + version + "\n", "commit ", runtime.Version()} {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("%s: got %q, want %q", arg, stdout, want)
+			}
 		}
 	}
 }

@@ -30,12 +30,23 @@ func listKeys(ctx context.Context, p *program, owner string) error {
 			for _, s := range k.Scopes {
 				scopes = append(scopes, string(s))
 			}
-			used := "never used"
+			used, expires := "never used", "never expires"
 			if !k.LastUsedAt.IsZero() {
-				used = "used " + k.LastUsedAt.UTC().Format(time.RFC3339)
+				// It is recorded to the hour, in which the key may have been made.
+				last := k.LastUsedAt
+				if last.Before(k.CreatedAt) {
+					last = k.CreatedAt
+				}
+				used = "used " + last.UTC().Format(time.RFC3339)
 			}
-			fmt.Fprintf(p.stdout, "%s  %s  made %s  %s  %s\n",
-				k.ID, strings.Join(scopes, ","), k.CreatedAt.UTC().Format(time.RFC3339), used, k.Name)
+			if !k.ExpiresAt.IsZero() {
+				expires = "expires " + k.ExpiresAt.UTC().Format(time.RFC3339)
+			}
+			fmt.Fprintf(p.stdout, "%s  %s  made %s  %s  %s  %s\n",
+				k.ID, strings.Join(scopes, ","), k.CreatedAt.UTC().Format(time.RFC3339), used, expires, k.Name)
+		}
+		if err == nil && len(keys) == 0 {
+			fmt.Fprintln(p.stdout, "No keys.")
 		}
 		return err
 	})

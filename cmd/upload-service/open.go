@@ -114,11 +114,17 @@ func (p *program) commandAs(uid, gid int) string {
 		line = append(line, "--upload-dir="+dir)
 	}
 	for i, word := range line {
-		if word == "" || strings.ContainsFunc(word, needsQuotes) {
-			line[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-		}
+		line[i] = shellWord(word)
 	}
 	return strings.Join(line, " ")
+}
+
+// shellWord is a word as a shell has to see it.
+func shellWord(word string) string {
+	if word != "" && !strings.ContainsFunc(word, needsQuotes) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // needsQuotes reports whether a shell may take r for more than a letter.
@@ -169,6 +175,10 @@ func access(dir string, err error) error {
 		return hinted{err, fmt.Sprintf("%s is mounted read-only: mount it writable", dir)}
 	case errors.Is(err, fs.ErrPermission):
 		uid, gid := os.Getuid(), os.Getgid()
+		if _, missing := os.Stat(dir); errors.Is(missing, fs.ErrNotExist) {
+			return hinted{err, fmt.Sprintf("the service runs as user %d, group %d: make the folder with "+
+				"'sudo install -d -o %d -g %d %s'", uid, gid, uid, gid, shellWord(dir))}
+		}
 		return hinted{err, fmt.Sprintf("the service runs as user %d, group %d: give it the folder with "+
 			"'sudo chown -R %d:%d %s' (of a container: the folder that is mounted there), "+
 			"or run it as the owner of the folder (docker run --user UID:GID)", uid, gid, uid, gid, dir)}

@@ -7,11 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-co-op/gocron/v2"
@@ -85,8 +85,11 @@ func serve(ctx context.Context, p *program) (err error) {
 
 	// 2. The listener, so that a port that is taken is told before anything.
 	ln, err := transport.Listen(cfg.Addr, transport.TLS{Cert: cfg.TLSCert, Key: cfg.TLSKey})
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return hinted{err, "set UPLOAD_ADDR to an address that is free"}
+	}
+	if err != nil {
+		return err
 	}
 	var ready atomic.Bool
 	srv := newServer(cfg, assets, st, au, log, ready.Load)
@@ -225,17 +228,26 @@ func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out
 	if err != nil {
 		return err
 	}
-	base := baseURL(cfg, addr)
+	base, curl := baseURL(cfg, addr), "curl"
+	shown, link := base, base
+	if addr.Network() == "unix" && cfg.PublicURL == "" {
+		// Browsers come through a proxy, whose address only the operator knows.
+		shown, link = "unix:"+addr.String(), ""
+		curl = "curl --unix-socket " + shellWord(addr.String())
+	}
 	say := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
 	fmt.Fprintf(out, "Upload Service %s\n", version)
-	say("Address", base)
+	say("Address", shown)
+	if cfg.Local() && unspecified(addr) {
+		say("", "(and every address of this machine)")
+	}
 	say("Data", dir)
 	if cfg.Local() {
 		code, err := au.NewSignInCode(ctx)
 		if err != nil {
 			return err
 		}
-		say("Sign-in", base+"/login?code="+code)
+		say("Sign-in", link+"/login?code="+code)
 		say("", "(the link works once, for ten minutes)")
 		keys, err := au.ListKeys(ctx, store.LocalOwner)
 		if err != nil {
@@ -248,10 +260,10 @@ func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out
 			}
 			say("Key", secret)
 			say("", "(keep it: it is not shown again)")
-			say("Try", fmt.Sprintf(`curl -H "Authorization: Bearer %s" -T FILE %s/files/me/`, secret, base))
+			say("Try", fmt.Sprintf(`%s -H "Authorization: Bearer %s" -T FILE %s/files/me/`, curl, secret, base))
 		}
 	} else {
-		say("GitHub", "callback URL of the app: "+base+"/login/authorized")
+		say("GitHub", "callback URL of the app: "+link+"/login/authorized")
 	}
 	say("Ready", "stop with Ctrl-C")
 	return nil
@@ -262,16 +274,22 @@ func baseURL(cfg Config, addr net.Addr) string {
 	if cfg.PublicURL != "" {
 		return cfg.PublicURL
 	}
-	if addr.Network() == "unix" {
-		return "unix:" + addr.String()
-	}
 	scheme := "http"
 	if cfg.TLSCert != "" {
 		scheme = "https"
 	}
 	host := addr.String()
-	if ap, err := netip.ParseAddrPort(host); err == nil && ap.Addr().IsUnspecified() {
-		host = fmt.Sprintf("localhost:%d", ap.Port())
+	switch tcp, _ := addr.(*net.TCPAddr); {
+	case addr.Network() == "unix":
+		host = "localhost" // a name that local mode accepts
+	case unspecified(addr):
+		host = fmt.Sprintf("localhost:%d", tcp.Port)
 	}
 	return scheme + "://" + host
+}
+
+// unspecified reports whether addr stands for every address of the machine.
+func unspecified(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsUnspecified()
 }

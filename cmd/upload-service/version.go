@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 )
@@ -10,8 +9,8 @@ import (
 // version is set by the linker: -X main.version=v1.2.3.
 var version = "dev"
 
-// printVersion writes what this binary was built from and with.
-func printVersion(out io.Writer) error {
+// about says what this binary was built from and with.
+func about() string {
 	commit, changed := "unknown", ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -23,7 +22,6 @@ func printVersion(out io.Writer) error {
 			}
 		}
 	}
-	_, err := fmt.Fprintf(out, "upload-service %s\ncommit %s%s\n%s %s/%s\n",
+	return fmt.Sprintf("upload-service %s\ncommit %s%s\n%s %s/%s\n",
 		version, commit, changed, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return err
 }
