@@ -7,8 +7,8 @@
 // has the figures that were seen, and what they mean.
 //
 // Usage: bench [-dir folder] [-rounds n] [part ...], where the parts are
-// put, small, get, memory, trickle, tus, commit, pieces, json, records. Without
-// one all run.
+// put, small, get, memory, trickle, tus, unfinished, commit, pieces, json,
+// records. Without one all run.
 package main
 
 import (
@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -57,6 +58,7 @@ var parts = []struct {
 	{"memory", (*bench).memory},
 	{"trickle", (*bench).trickle},
 	{"tus", (*bench).tus},
+	{"unfinished", (*bench).unfinished},
 	{"commit", (*bench).commit},
 	{"pieces", (*bench).pieces},
 	{"json", (*bench).json},
@@ -341,5 +343,43 @@ func (b *bench) tus() error {
 		cpu = append(cpu, (after-middle)/(middle-before))
 	}
 	report("1 GiB by tus in 8 MiB pieces, CPU beside one PUT", fmt.Sprintf("%.2f", median(cpu)), "<= 1.2")
+	return nil
+}
+
+// unfinished looks at what 10,000 uploads cost that were begun and left.
+func (b *bench) unfinished() error {
+	const count, idle = 10_000, 10 * time.Second
+	p, err := b.service()
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	cleanup := func() (time.Duration, error) {
+		began := time.Now()
+		_, err := drain(p.do("POST", "/api/v1/admin/cleanup", strings.NewReader("{}"), 2, "Content-Type", "application/json"))
+		return time.Since(began), err
+	}
+	// What serving allocates at all is there before anything is measured.
+	if err := p.begin(100); err != nil {
+		return err
+	}
+	if _, err := cleanup(); err != nil {
+		return err
+	}
+	before := p.watchMemory()()
+	if err := p.begin(count); err != nil {
+		return err
+	}
+	used := p.cpu()
+	time.Sleep(idle)
+	used = p.cpu() - used
+	after := p.watchMemory()()
+	took, err := cleanup()
+	if err != nil {
+		return err
+	}
+	report("10,000 unfinished uploads, growth of RssAnon", fmt.Sprintf("%.1f MiB", float64(after-before)/(1<<20)), "nothing to speak of")
+	report("the same, CPU in 10 idle seconds", fmt.Sprintf("%.2f s", used), "0")
+	report("the same, a cleanup that finds nothing due", took.Round(100*time.Microsecond).String(), "nothing to speak of")
 	return nil
 }

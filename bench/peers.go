@@ -100,7 +100,7 @@ func (b *bench) serviceOn(dir string, settings ...string) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.Command(b.binary, "serve"), dir: dir, addr: addr, path: "/files/me/", client: newClient()}
-	p.cmd.Dir = dir
+	p.cmd.Dir, p.cmd.Stderr = dir, os.Stderr
 	p.cmd.Env = append([]string{
 		"HOME=" + dir, "UPLOAD_ADDR=" + addr, "UPLOAD_DIR=" + filepath.Join(dir, "uploads"), "UPLOAD_MIN_FREE=0", "UPLOAD_LOG_LEVEL=warn",
 	}, settings...)
@@ -108,8 +108,8 @@ func (b *bench) serviceOn(dir string, settings ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	ready := make(chan struct{})
-	return p, p.start(func() {
+	ready := make(chan error, 2)
+	return p, p.start(func() error {
 		go func() {
 			for lines := bufio.NewScanner(out); lines.Scan(); {
 				label, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), " ")
@@ -117,20 +117,23 @@ func (b *bench) serviceOn(dir string, settings ...string) (*process, error) {
 				case "Key":
 					p.key = strings.TrimSpace(value)
 				case "Ready":
-					close(ready)
+					ready <- nil
 				}
 			}
+			ready <- errors.New("the service ended before it was ready")
 		}()
-		<-ready
+		return <-ready
 	})
 }
 
-func (p *process) start(wait func()) error {
+func (p *process) start(wait func() error) error {
 	if err := p.cmd.Start(); err != nil {
 		return err
 	}
 	if wait != nil {
-		wait()
+		if err := wait(); err != nil {
+			return err
+		}
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		c, err := net.Dial("tcp", p.addr)
@@ -299,6 +302,15 @@ func (p *process) putPieces(size, piece int64) error {
 		}
 	}
 	return nil
+}
+
+// begin leaves n uploads by tus behind, with half of their bytes.
+func (p *process) begin(n int) error {
+	return parallel(32, n, func(_, _ int) error {
+		_, err := drain(p.do("POST", "/tus/", body(512), 512, "Tus-Resumable", "1.0.0", "Upload-Length", "1024",
+			"Content-Type", "application/offset+octet-stream"))
+		return err
+	})
 }
 
 // tricklers opens n uploads that send their first 9 KiB and then a byte a
