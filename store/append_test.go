@@ -653,6 +653,7 @@ func TestConcatenate(t *testing.T) {
 		want   store.Code
 	}{
 		{"none", nil, store.CodeInvalid},
+		{"too many", slices.Repeat([]store.Token{a.Token}, store.MaxTokens+1), store.CodeInvalid},
 		{"somebody else's", []store.Token{a.Token, foreign.Token}, store.CodeNotFound},
 		{"not finished", []store.Token{a.Token, unfinished.Token}, store.CodeConflict},
 		{"more than the quota", []store.Token{a.Token, a.Token, a.Token, a.Token}, store.CodeQuotaExceeded},
