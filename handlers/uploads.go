@@ -3,6 +3,8 @@ package handlers
 import (
 	"context"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -140,6 +142,9 @@ type persistJSON struct {
 	Expect     store.Expect      `json:"expect"`
 }
 
+// persistFields are what the form of both has.
+var persistFields = []string{"token", "folder", "tag", "on_conflict"}
+
 // persistOne handles POST /api/v1/uploads/:token/persist.
 func (s *Server) persistOne(c *fiber.Ctx) error {
 	req, err := readPersist(c)
@@ -163,13 +168,25 @@ func (s *Server) persistMany(c *fiber.Ctx) error {
 }
 
 func readPersist(c *fiber.Ctx) (req persistJSON, err error) {
-	if mediaTypeOf(c) != fiber.MIMEApplicationForm {
+	switch mediaTypeOf(c) {
+	case fiber.MIMEApplicationForm:
+	case fiber.MIMEMultipartForm:
+		return req, store.Errorf(store.CodeUnsupportedType, "Send JSON or application/x-www-form-urlencoded.")
+	default:
 		return req, readJSON(c, &req)
 	}
 	form, err := readFormValues(c)
+	if err != nil {
+		return req, err
+	}
+	for field := range form { // see readJSON
+		if !slices.Contains(persistFields, field) {
+			return req, store.Errorf(store.CodeInvalid, "The fields of this form are %s.", strings.Join(persistFields, ", "))
+		}
+	}
 	return persistJSON{
 		Tokens: form["token"], Folder: form.Get("folder"), Tags: form["tag"], OnConflict: form.Get("on_conflict"),
-	}, err
+	}, nil
 }
 
 func (s *Server) persist(c *fiber.Ctx, j persistJSON) error {

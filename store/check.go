@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 
 	"upload-service/store/blob"
 	"upload-service/store/kv"
@@ -32,14 +33,24 @@ type CheckSummary struct {
 	Waiting                       int64 // things that the next start or sweep removes
 }
 
+// Outcome is what Check says of a thing that it notes.
+type Outcome string
+
+// The outcomes.
+const (
+	Found  Outcome = "finding" // it should not be
+	Mended Outcome = "mended"  // it was a finding until Repair
+	Waits  Outcome = "waits"   // the next start or sweep sees to it
+)
+
 // Check looks at everything that a stopped store holds: records, indexes,
 // counters, blobs and the visible tree, both ways. It calls note for each
-// finding and for each thing that merely awaits a start or a sweep
-// (finding = false), one sentence each. It changes nothing but, on Repair,
+// thing that it finds, mends or leaves to the next start or sweep, one sentence
+// each. It changes nothing but, on Repair,
 // what follows from the records: the visible tree, index entries and counters.
 // Contents and records are never touched: what is wrong there a person has to
 // decide. An error means that the check could not be finished.
-func Check(ctx context.Context, o Options, c CheckOptions, note func(finding bool, sentence string)) (CheckSummary, error) {
+func Check(ctx context.Context, o Options, c CheckOptions, note func(o Outcome, sentence string)) (CheckSummary, error) {
 	k := &checker{s: newStore(o), opts: c, note: note, usage: map[OwnerID]Usage{}, strays: map[int64][]*stray{}}
 	err := k.s.kv.Snapshot(ctx, func(tx kv.Tx) error {
 		k.txn = txn{tx}
@@ -55,7 +66,7 @@ type checker struct {
 	txn
 	s     *Store
 	opts  CheckOptions
-	note  func(bool, string)
+	note  func(Outcome, string)
 	sum   CheckSummary
 	usage map[OwnerID]Usage // as counted from the records
 	open  map[string]bool   // epochs that a start will look through
@@ -86,7 +97,7 @@ func (c *checker) mend(f fix, format string, args ...any) {
 		return
 	}
 	c.fixes = append(c.fixes, f)
-	c.waiting("%s; it is mended.", sentence)
+	c.mended("%s; it is mended.", sentence)
 }
 
 // repair writes the fixes, and makes durable what was changed in the tree.
@@ -118,12 +129,16 @@ func (c *checker) repair(ctx context.Context) error {
 
 func (c *checker) finding(format string, args ...any) {
 	c.sum.Findings++
-	c.note(true, fmt.Sprintf(format, args...))
+	c.note(Found, fmt.Sprintf(format, args...))
 }
 
 func (c *checker) waiting(format string, args ...any) {
 	c.sum.Waiting++
-	c.note(false, fmt.Sprintf(format, args...))
+	c.note(Waits, fmt.Sprintf(format, args...))
+}
+
+func (c *checker) mended(format string, args ...any) {
+	c.note(Mended, fmt.Sprintf(format, args...))
 }
 
 func (c *checker) run(ctx context.Context) error {
@@ -300,7 +315,7 @@ func (c *checker) shown(ctx context.Context, f File) error {
 			return c.s.tree.Set(ctx, o.Slug, string(f.Path), f.Blob)
 		})
 		if err == nil {
-			c.waiting("The visible tree was made to show %s/%s.", o.Slug, f.Path)
+			c.mended("The visible tree was made to show %s/%s.", o.Slug, f.Path)
 			return nil
 		}
 	}
@@ -635,7 +650,7 @@ func (c *checker) strayEntries(ctx context.Context) error {
 		for _, s := range same {
 			switch {
 			case !s.ours:
-				c.foreign(s.slug, s.path)
+				c.foreign(s.slug, s.path, s.info)
 			case !c.opts.Repair:
 				c.finding("%s/%s is one more name of a file of ours; check --repair removes it.", s.slug, s.path)
 			default:
@@ -644,15 +659,25 @@ func (c *checker) strayEntries(ctx context.Context) error {
 					c.finding("%s/%s is one more name of a file of ours and cannot be removed: %v.", s.slug, s.path, err)
 					continue
 				}
-				c.waiting("%s/%s was one more name of a file of ours and is removed.", s.slug, s.path)
+				c.mended("%s/%s was one more name of a file of ours and is removed.", s.slug, s.path)
 			}
 		}
 	}
 	return ctx.Err()
 }
 
-func (c *checker) foreign(slug, path string) {
-	c.finding("%s/%s has no record: somebody put it there (adopt takes files over).", slug, path)
+func (c *checker) foreign(slug, path string, info fs.FileInfo) {
+	advice := "adopt takes files over"
+	if path == "" || !info.Mode().IsRegular() {
+		advice = "adopt leaves it: move it elsewhere"
+	}
+	c.finding("%s has no record: somebody put it there (%s).", entryName(slug, path), advice)
+}
+
+// entryName is the name of what Walk visits; path is "" beside the owners'
+// folders.
+func entryName(slug, path string) string {
+	return strings.TrimSuffix(slug+"/"+path, "/")
 }
 
 // visibleTree checks that everything the tree shows has a record.
@@ -678,11 +703,11 @@ func (c *checker) visibleTree() error {
 		case err != nil || leftover != nil:
 			return err
 		case c.adopting:
-			c.waiting("%s/%s is not adopted yet; the next start goes on.", slug, path)
+			c.waiting("%s is not adopted yet; the next start goes on.", entryName(slug, path))
 		case id != nil && path != "" && info.Mode().IsRegular() && info.Mode().Perm()&0o222 == 0:
 			c.strays[info.Size()] = append(c.strays[info.Size()], &stray{slug: slug, path: path, info: info})
 		default:
-			c.foreign(slug, path)
+			c.foreign(slug, path, info)
 		}
 		return nil
 	})

@@ -73,10 +73,12 @@ func TestCheckFindsDamage(t *testing.T) {
 		"tree entry was renamed": {func(w *world, f store.File) {
 			w.ok(os.Rename(filepath.Join(w.dir, "alice", "f"), filepath.Join(w.dir, "alice", "renamed")))
 		}, "alice/renamed is one more name", false},
-		"slug leads nowhere":  {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost", true},
-		"owner without slug":  {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug", false},
-		"tree entry is gone":  {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f", false},
-		"tree has a stranger": {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "alice", "g"), nil, 0o600)) }, "alice/g has no record", true},
+		"slug leads nowhere":        {func(w *world, f store.File) { put(w, "l/ghost", []byte("github:9")) }, "slug ghost", true},
+		"owner without slug":        {func(w *world, f store.File) { w.tamper("l/", nil, nil) }, "under its slug", false},
+		"tree entry is gone":        {func(w *world, f store.File) { w.ok(os.Remove(filepath.Join(w.dir, "alice", "f"))) }, "does not show alice/f", false},
+		"tree has a stranger":       {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "alice", "g"), nil, 0o600)) }, "alice/g has no record: somebody put it there (adopt takes", true},
+		"tree has a link":           {func(w *world, f store.File) { w.ok(os.Symlink("f", filepath.Join(w.dir, "alice", "g"))) }, "alice/g has no record: somebody put it there (adopt leaves it", true},
+		"a file beside the folders": {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "notes"), nil, 0o600)) }, "notes has no record: somebody put it there (adopt leaves it", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

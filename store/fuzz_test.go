@@ -310,7 +310,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		opts := w.opts
 		opts.Tree = nil // it is not what is asked
-		_, err = store.Check(ctx, opts, store.CheckOptions{Content: true}, func(bool, string) {})
+		_, err = store.Check(ctx, opts, store.CheckOptions{Content: true}, func(store.Outcome, string) {})
 		asked("check", err)
 		_, err = w.store.DigestAdopted(ctx)
 		asked("digest", err)

@@ -254,13 +254,13 @@ func (w *world) blobCount() (n int) {
 }
 
 // check closes the store, checks it and opens it again. It returns the
-// findings and what waits.
+// findings and what waits or was mended.
 func (w *world) check(opts store.CheckOptions) (findings, waiting []string) {
 	w.t.Helper()
 	w.ok(w.store.Close(context.Background()))
 	opts.Content = true
-	_, err := store.Check(w.t.Context(), w.opts, opts, func(finding bool, s string) {
-		if finding {
+	_, err := store.Check(w.t.Context(), w.opts, opts, func(o store.Outcome, s string) {
+		if o == store.Found {
 			findings = append(findings, s)
 		} else {
 			waiting = append(waiting, s)

@@ -18,20 +18,18 @@ func check(ctx context.Context, p *program, opts store.CheckOptions) (findings i
 	if err != nil {
 		return 0, err
 	}
-	say := func(finding bool, sentence string) {
-		label := "waits:  "
-		if finding {
-			label = "finding:"
-		}
-		fmt.Fprintln(p.stdout, label, sentence)
+	say := func(o store.Outcome, sentence string) {
+		fmt.Fprintf(p.stdout, "%-8s %s\n", o+":", sentence)
 	}
 	sum, err := store.Check(ctx, q.opts, opts, say)
 	if err == nil {
 		err = auth.Check(ctx, q.kv, opts.Repair, func(mended bool, sentence string) {
-			if !mended {
-				sum.Findings++
+			if mended {
+				say(store.Mended, sentence)
+				return
 			}
-			say(!mended, sentence)
+			sum.Findings++
+			say(store.Found, sentence)
 		})
 	}
 	if err = errors.Join(err, q.close()); err != nil {

@@ -49,8 +49,8 @@ func (c *checker) examine(
 		if err := v.store.Close(ctx); err != nil {
 			complain("close: %v", err)
 		}
-		note := func(finding bool, what string) {
-			if finding || waitingToo {
+		note := func(o store.Outcome, what string) {
+			if o == store.Found || waitingToo {
 				complain("%s: %s", when, what)
 			}
 		}
