@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-J5UhAFq8pwm9HK9T3gcjPdCiotDBYhVM19UHGESAa2Y=";
+        outputHash = "sha256-6Jrqn8X5N9xul1tvIaxy83JSR/xnuVTT8AE0mYQb2cM=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

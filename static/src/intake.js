@@ -46,6 +46,13 @@ function chosen(input) {
 document.addEventListener('change', ({ target }) => target.matches('#file, #file-folder') && chosen(target))
 for (const input of document.querySelectorAll('#file, #file-folder')) chosen(input) // before this script ran
 
+// Enter would send the form, which has a button for those without scripts.
+document.addEventListener('keydown', (event) => {
+  if (event.key !== 'Enter' || event.ctrlKey || event.metaKey || !event.target.matches('#file')) return
+  event.preventDefault()
+  event.target.click()
+})
+
 // What is dropped may be folders, which only the entries tell.
 async function walk(entry, into) {
   if (entry.isFile) {
