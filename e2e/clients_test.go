@@ -46,6 +46,10 @@ func runClient(t *testing.T, script string, job map[string]any, during func(even
 	if err != nil {
 		t.Fatal(err)
 	}
+	if script == "browser.mjs" {
+		browsers <- struct{}{}
+		defer func() { <-browsers }()
+	}
 	cmd := exec.Command("node", filepath.Join("clients", script), string(arg))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

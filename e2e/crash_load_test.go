@@ -220,10 +220,10 @@ func oneOf[V any](w *worker, m map[string]V) (key string, ok bool) {
 	return slices.Sorted(maps.Keys(m))[w.rng.IntN(len(m))], true
 }
 
-// unless is a status, or 409 where no file can be.
-func (w *worker) unless(at string, status int) int {
+// unless is a status, or refused where no file can be.
+func (w *worker) unless(at string, status, refused int) int {
 	if w.has.shut(at) {
-		return 409
+		return refused
 	}
 	return status
 }
@@ -268,7 +268,7 @@ func (w *worker) putAt(s *server, kind, at string) {
 		status = 200
 	}
 	r := request{kind: kind, method: "PUT", path: "/files/me/" + at, body: bytes.NewReader(b),
-		want: w.unless(at, status), leaves: w.places(at, b)}
+		want: w.unless(at, status, 409), leaves: w.places(at, b)}
 	if a, ok := w.send(s, r); ok && a.status < 300 {
 		w.learn(at, a)
 	}
@@ -438,7 +438,7 @@ func (w *worker) persistIt(s *server, u waiting) {
 		body: strings.NewReader(fmt.Sprintf(`{"folder":%q,"on_conflict":"replace"}`, path.Dir(u.path))),
 		want: 200, until: u.until}
 	if _, waits := w.has.waiting[u.token]; waits {
-		r.want = w.unless(u.path, 201)
+		r.want = w.unless(u.path, 201, 409)
 		r.leaves = func(st *state) {
 			delete(st.waiting, u.token)
 			st.place(u.path, u.sum, undo)
@@ -496,13 +496,13 @@ func tusFile(at string) string {
 
 func (w *worker) tus(s *server) {
 	p := w.newPieces("tus")
-	w.inPieces(s, p, request{method: "POST", path: "/tus/", want: w.unless(p.path, 201),
+	w.inPieces(s, p, request{method: "POST", path: "/tus/", want: w.unless(p.path, 201, 403),
 		headers: []string{"Tus-Resumable", "1.0.0", "Upload-Metadata", tusFile(p.path)}})
 }
 
 func (w *worker) ietf(s *server) {
 	p := w.newPieces("ietf")
-	w.inPieces(s, p, request{method: "PUT", path: "/files/me/" + p.path, want: w.unless(p.path, 201),
+	w.inPieces(s, p, request{method: "PUT", path: "/files/me/" + p.path, want: w.unless(p.path, 201, 409),
 		headers: []string{"Upload-Complete", "?0"}})
 }
 

@@ -65,6 +65,10 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// browsers bounds how many run at once: each of them is busy on several
+// processors, and what waits for them has its limits.
+var browsers = make(chan struct{}, 2)
+
 // runPage runs a script with a job. What it prints is the log of the test.
 func runPage(t *testing.T, script string, job map[string]any) {
 	t.Helper()
@@ -72,6 +76,8 @@ func runPage(t *testing.T, script string, job map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	browsers <- struct{}{}
+	defer func() { <-browsers }()
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script, string(arg))

@@ -536,7 +536,7 @@ func TestBrowser(t *testing.T) {
 	if !strings.Contains(a.body, `value="d/"`) || !strings.Contains(a.body, "Sign out") {
 		t.Errorf("the page does not show the folder: %s", a.body)
 	}
-	sheet := between(a.body, `rel="stylesheet" href="`, `"`)
+	sheet := between(between(a.body, `rel="stylesheet"`, `>`), `href="`, `"`)
 	if css := w.want(200, "anonymous", "GET", sheet, nil); !strings.Contains(css.header.Get("Cache-Control"), "immutable") {
 		t.Errorf("style sheet: %v", css.header)
 	}

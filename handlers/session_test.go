@@ -279,7 +279,7 @@ func TestMembershipIsOld(t *testing.T) {
 	if !strings.Contains(page.body, "last confirmed 31 days ago") || !strings.Contains(page.body, "Sign in with GitHub") {
 		t.Errorf("no way to sign in again: %s", page.body)
 	}
-	b.do(200, "GET", between(page.body, `rel="stylesheet" href="`, `"`))
+	b.do(200, "GET", between(between(page.body, `rel="stylesheet"`, `>`), `href="`, `"`))
 	b.signIn("alice", "/login")
 	b.do(200, "GET", "/")
 }

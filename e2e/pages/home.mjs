@@ -132,24 +132,6 @@ await run({
     assert.equal(page.url(), job.base + '/')
   },
 
-  async 'a second window is told what the first one submitted'(open) {
-    const token = await upload('eight.txt')
-    const { page, context } = await open({ allow: [/409/] })
-    const other = await context.newPage()
-    for (const window of [page, other]) {
-      await window.goto(job.base + '/')
-      await window.waitForLoadState('networkidle')
-    }
-    await page.fill('#folder', 'first')
-    await page.click('#submit [data-count]')
-    await page.waitForSelector('#toasts .toast:has-text("Saved")')
-    await other.fill('#folder', 'second')
-    await other.click('#submit [data-count]')
-    await other.waitForSelector('#submit .note:has-text("submitted before, from another window")')
-    assert.equal(await other.locator(`#c-${token}`).count(), 0)
-    await axe(other, 'a second window')
-  },
-
   async 'a file that finishes takes nobody the focus'(open) {
     const token = await upload('nine.txt')
     const { page } = await open()

@@ -90,10 +90,6 @@ await run({
     await end()
     await signInAs('root')
     await page.waitForSelector('.me:has-text("root")')
-    await page.goto(github + '/files/alice/')
-    await page.waitForSelector('h1:has-text("alice")')
-    await axe(page, 'the files of somebody else')
-    await shot(page, 'files-of-another')
   },
 
   async 'a one-time code signs in once'(open) {

@@ -174,6 +174,7 @@ document.addEventListener('keydown', (event) => {
   const command = event.ctrlKey || event.metaKey
   if (command && event.key !== 'a' || event.altKey && event.key !== 'ArrowUp') return
   if (event.target.closest('#details, [popover]') && event.key !== 'Escape') return
+  if (event.key === 'Escape' && document.querySelector('[popover]:popover-open')) return // it closes that
   const here = focused()
   const at = here ? rows().indexOf(here) : -1
   if (off() && event.key.length === 1 && /[a-z]/.test(event.key) && !command) return
