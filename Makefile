@@ -36,7 +36,7 @@ node_modules/.installed: package.json package-lock.json
 # Tests run a binary that they build themselves, and other programs: what those
 # read is nothing that the cache of "go test" sees, so it must not answer.
 test: tools assets lint cross
-	go test -race -count=1 -timeout 15m ./...
+	go test -race -count=1 -timeout 30m ./...
 
 # The tools are a module of their own, so that their hundreds of dependencies
 # are none of the service. "go tool" builds and keeps them as go.mod pins them.

@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-6Jrqn8X5N9xul1tvIaxy83JSR/xnuVTT8AE0mYQb2cM=";
+        outputHash = "sha256-jLL6RJWx5eSkIIBfSNyGfordxfcQqrRz8y/F+bwwm28=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -124,9 +124,13 @@ func (st *state) place(at, sum string, undo time.Duration) {
 
 // bury removes a file, if there is one.
 func (st *state) bury(at string, undo time.Duration) {
-	f := st.files[at]
-	if undo > 0 && f.id != "" {
-		st.trash[f.id] = append(slices.Clip(st.trash[f.id]), buried{at, f.sum, time.Now().Add(undo)})
+	f, until := st.files[at], time.Now().Add(undo)
+	list := st.trash[f.id]
+	if len(list) > 0 && list[len(list)-1].until.After(until) { // no version goes before an older one
+		until = list[len(list)-1].until
+	}
+	if f.id != "" && until.After(time.Now()) {
+		st.trash[f.id] = append(slices.Clip(list), buried{at, f.sum, until})
 	}
 	delete(st.files, at)
 }
