@@ -227,8 +227,8 @@ func (t txn) dropFile(f File) error {
 }
 
 // bury moves the content of a dropped file to the trash, or makes it garbage
-// if nothing can be restored (undo is 0, and was since its last version). batch is the zero one for what is not
-// deleted together with anything.
+// if nothing can be restored (undo is 0, and was since its last version).
+// batch is the zero one for what is not deleted together with anything.
 func (t txn) bury(f File, now time.Time, undo time.Duration, reason string, batch BatchID) error {
 	// No version is forgotten before an older one: a restore counts on from the
 	// highest that is known, and would give another content the same ETag.
