@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-jLL6RJWx5eSkIIBfSNyGfordxfcQqrRz8y/F+bwwm28=";
+        outputHash = "sha256-l9850fQlrjAtn+/d7OwJ201VbqSjyJ4noF8Yu/H40jU=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -155,10 +155,16 @@ func TestFilePond(t *testing.T) {
 				t.Errorf("%s: got %q", source, a.body)
 			}
 			w.want(404, "bob", "GET", "/filepond?load="+source, nil)
-			if a := w.want(200, "alice", "HEAD", "/filepond?load="+source, nil); a.header.Get("Content-Length") != "6" || a.body != "" {
+			a := w.want(200, "alice", "HEAD", "/filepond?load="+source, nil)
+			if a.header.Get("Content-Length") != "6" || a.body != "" {
 				t.Errorf("HEAD of %s: got %v %q", source, a.header, a.body)
 			}
+			w.want(304, "alice", "HEAD", "/filepond?load="+source, nil, "If-None-Match", a.header.Get("ETag"))
+			w.want(412, "alice", "HEAD", "/filepond?load="+source, nil, "If-Match", `"another"`)
 		}
+		w.want(400, "alice", "HEAD", "/filepond", nil)
+		unfinished := w.process(201, "", "", "Upload-Length", "6").body
+		w.want(409, "alice", "HEAD", "/filepond?restore="+unfinished, nil)
 		if a := w.want(200, "alice", "HEAD", "/filepond?restore="+id, nil); a.header.Get("Content-Length") != "8" || a.body != "" {
 			t.Errorf("HEAD: got %v %q", a.header, a.body)
 		}
