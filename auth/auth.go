@@ -111,6 +111,7 @@ func New(cfg Config, db kv.Store, owners Owners) *Service {
 //	a/x/<minute><sha-256>               expiry of sessions: a hint, the record decides
 //	a/u/<minute><sha-256>               a sign-in with GitHub that succeeded, until it could not be repeated
 //	a/c/                                the sign-in code of local mode
+//	a/n/                                what pages and addresses are signed with
 //	a/p/<login, lower case>             the account id that a login in a setting means
 //	a/m/<owner>                         member: which organization GitHub confirmed, and when
 const (
@@ -121,6 +122,7 @@ const (
 	prefixExpiry   = "a/x/"
 	prefixUsed     = "a/u/"
 	keySignIn      = "a/c/"
+	keySigning     = "a/n/"
 	prefixPin      = "a/p/"
 	prefixMember   = "a/m/"
 )

@@ -259,6 +259,22 @@ func (s *Service) RedeemSignInCode(ctx context.Context, code, old string) (id st
 	return id, err
 }
 
+// SigningKey is a random key to sign what goes out to a browser and comes
+// back. It is made once and kept with the data, so that what was signed before
+// a restart, or by another replica, still holds.
+func (s *Service) SigningKey(ctx context.Context) (key []byte, err error) {
+	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {
+		key = nil
+		found, err := read(tx, []byte(keySigning), &key)
+		if err != nil || found {
+			return err
+		}
+		key = []byte(randomText() + randomText())
+		return write(tx, []byte(keySigning), key)
+	})
+	return key, err
+}
+
 // CheckOrigin decides whether a request that changes something and carries a
 // session cookie comes from our own pages. own is our origin; site and origin
 // are the headers Sec-Fetch-Site and Origin. A request with neither was not

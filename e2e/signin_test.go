@@ -104,8 +104,12 @@ func TestSignInWithGitHub(t *testing.T) {
 	alice.visit(401, "/files/me/")
 	root.visit(200, "/files/me/")
 
-	// A sign-in that has begun outlives a restart. Who was struck off the list
-	// does not, and can use another account.
+	// A sign-in that has begun outlives a restart, and so does what the next page
+	// is to say. Who was struck off the list does not, and can use another account.
+	phone.visit(200, "/login")
+	phone.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	phone.send(201, "PUT", "/files/me/old/report.txt", strings.NewReader("figures"), "")
+	phone.send(303, "POST", "/actions/delete", strings.NewReader("folder=old/"), "application/x-www-form-urlencoded")
 	github.SignInAs("")
 	at, choice := alice.visit(200, "/login")
 	if !strings.HasPrefix(at, "/ghe/login/oauth/authorize?") || !strings.Contains(choice, "Continue as alice") {
@@ -122,6 +126,9 @@ func TestSignInWithGitHub(t *testing.T) {
 	alice.url = strings.TrimSuffix(github.URL, "/ghe")
 	if at, _ := alice.visit(200, at+"&as=alice"); at != "/" {
 		t.Errorf("the sign-in ends at %s", at)
+	}
+	if _, page := phone.visit(200, "/"); !strings.Contains(page, "Deleted 1 file.") {
+		t.Errorf("the delete is not told: %s", page)
 	}
 	_, page := root.visit(403, "/")
 	if !strings.Contains(page, "“root” is not allowed here") {

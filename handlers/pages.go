@@ -159,10 +159,9 @@ func (s *Server) packNote(n views.Note) (string, error) {
 
 const macSize = sha256.Size
 
-// mac signs what goes out and comes back, for one purpose each. Those from
-// before a restart no longer hold.
+// mac signs what goes out and comes back, for one purpose each.
 func (s *Server) mac(purpose string, b []byte) []byte {
-	mac := hmac.New(sha256.New, s.secret)
+	mac := hmac.New(sha256.New, s.cfg.SigningKey)
 	mac.Write([]byte(purpose + "\x00"))
 	mac.Write(b)
 	return mac.Sum(nil)

@@ -10,7 +10,6 @@
 package handlers
 
 import (
-	"crypto/rand"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -43,6 +42,7 @@ type Config struct {
 	Assets         *static.Assets   // style sheet and scripts of the pages
 	ContentURL     string           // scheme and host from which browsers get contents; "" for our own
 	Now            func() time.Time // the clock of what goes out with a time of its own
+	SigningKey     []byte           // of notes and tickets, see auth.SigningKey
 	StaticURL      string           // in front of their names, no trailing slash; "" for our own /static
 }
 
@@ -55,7 +55,6 @@ type Server struct {
 	metrics *metrics
 	limiter *limiter
 	ready   func() bool
-	secret  []byte // of this process; signs notes and tickets
 
 	contentHost string // of UPLOAD_CONTENT_URL, "" without
 }
@@ -63,7 +62,7 @@ type Server struct {
 // New makes the app. ready is false while the process starts or drains.
 // Metrics are registered with reg.
 func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) *fiber.App {
-	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready, secret: []byte(rand.Text())}
+	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready}
 	if s.cfg.StaticURL == "" {
 		s.cfg.StaticURL = "/static"
 	}

@@ -103,9 +103,11 @@ func newWorld(t testing.TB, s setup) *world {
 	w.auth = auth.New(cfg, db, w.store)
 	assets, err := static.Load()
 	w.ok(err)
+	signing, err := w.auth.SigningKey(context.Background())
+	w.ok(err)
 	config := handlers.Config{
 		Local: s.local, Limits: s.limits, TemporaryTTL: time.Hour, Version: "test", Undo: time.Hour, Assets: assets,
-		Now: time.Now,
+		SigningKey: signing, Now: time.Now,
 	}
 	if s.http != nil {
 		s.http(&config)

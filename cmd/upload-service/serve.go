@@ -77,6 +77,10 @@ func serve(ctx context.Context, p *program) (err error) {
 	if err := checkMode(ctx, cfg, st, log); err != nil {
 		return err
 	}
+	signing, err := au.SigningKey(ctx)
+	if err != nil {
+		return err
+	}
 	adoption, err := beginAdoption(ctx, p, st, au)
 	if err != nil {
 		return err
@@ -92,7 +96,7 @@ func serve(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	var ready atomic.Bool
-	srv := newServer(cfg, assets, st, au, log, ready.Load)
+	srv := newServer(cfg, assets, st, au, signing, log, ready.Load)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
@@ -137,7 +141,7 @@ func serve(ctx context.Context, p *program) (err error) {
 }
 
 func newServer(
-	cfg Config, assets *static.Assets, st *store.Store, au *auth.Service, log *slog.Logger, ready func() bool,
+	cfg Config, assets *static.Assets, st *store.Store, au *auth.Service, signing []byte, log *slog.Logger, ready func() bool,
 ) *transport.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -146,7 +150,7 @@ func newServer(
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version, Undo: time.Duration(cfg.Undo),
 		Assets: assets, StaticURL: cfg.StaticURL, ContentURL: cfg.ContentURL,
-		Now: time.Now,
+		SigningKey: signing, Now: time.Now,
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),
