@@ -76,7 +76,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 	}
 	app := fiber.New(transport.AppConfig(fiber.Config{
 		AppName:                 "upload-service",
-		JSONEncoder:             json.Marshal, // see docs/adr/0005: lists are long
+		JSONEncoder:             writeJSON,
 		ErrorHandler:            s.refused,
 		EnableTrustedProxyCheck: true, // X-Forwarded-Proto counts from these only
 		TrustedProxies:          proxies,
@@ -96,6 +96,13 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 		}
 	}
 	return app
+}
+
+// writeJSON is what answers are written with: for people with curl, too, so
+// addresses are legible and the prompt begins a line. See docs/adr/0005.
+func writeJSON(v any) ([]byte, error) {
+	b, err := json.Append(nil, v, json.SortMapKeys)
+	return append(b, '\n'), err
 }
 
 // requestID is the id that errors and logs of a request share.
