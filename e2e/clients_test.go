@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -272,7 +273,8 @@ func TestBadNetwork(t *testing.T) {
 // and goes on at once, while the server still waits for the first connection.
 func TestTakeover(t *testing.T) {
 	t.Parallel()
-	s := start(t, t.TempDir())
+	dir := t.TempDir()
+	s := start(t, dir)
 	p := newNetwork(t, s.url)
 	p.bad(func(int) fate { return fate{after: 900_000, blackHole: true} })
 	content := bytes.Repeat([]byte("0123456789abcdef"), 5<<16)
@@ -307,6 +309,13 @@ func TestTakeover(t *testing.T) {
 	case err := <-ended:
 		t.Fatalf("the first connection ended: %v", err)
 	}
+	eventually(t, "something has come over it", func() bool {
+		parts, err := filepath.Glob(filepath.Join(dir, "uploads", ".upload-service", "blobs", "*", "*"))
+		return err == nil && slices.ContainsFunc(parts, func(name string) bool {
+			info, err := os.Stat(name)
+			return err == nil && info.Size() > 0
+		})
+	})
 	began := time.Now()
 	head := s.must(t, 200, "HEAD", at, nil)
 	if took := time.Since(began); took > time.Second {

@@ -188,10 +188,11 @@ func (s *Server) subject(c *fiber.Ctx, slug string) (store.Owner, error) {
 	if !p.Can(auth.Admin) {
 		return store.Owner{}, store.Errorf(store.CodeNotFound, "There is nothing at this address.")
 	}
-	if m := c.Method(); m != fiber.MethodGet && m != fiber.MethodHead && m != fiber.MethodDelete {
-		return store.Owner{}, store.Errorf(store.CodeForbidden, "An admin may read and delete what others have, not write to it.")
+	o, err := s.store.OwnerBySlug(c.UserContext(), slug)
+	if m := c.Method(); err == nil && m != fiber.MethodGet && m != fiber.MethodHead && m != fiber.MethodDelete {
+		err = store.Errorf(store.CodeForbidden, "An admin may read and delete what others have, not write to it.")
 	}
-	return s.store.OwnerBySlug(c.UserContext(), slug)
+	return o, err
 }
 
 // checkHost refuses, in local mode, names that are not of this machine: a

@@ -32,7 +32,7 @@ func filePath(c *fiber.Ctx) (store.Path, error) {
 		return "", err
 	}
 	if strings.HasSuffix(s, "/") || s == "" {
-		return "", store.FieldErrorf("path", "The address ends in a slash, which names a folder; add a file name.")
+		return "", store.FieldErrorf("path", "This is the address of a folder; add the name of a file.")
 	}
 	return store.ParsePath(s)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -150,7 +151,7 @@ could not run.`,
 	}
 	cmd.Flags().BoolVar(&opts.Content, "content", false, "read every byte and compare its SHA-256")
 	cmd.Flags().BoolVar(&opts.Repair, "repair", false, "make the visible tree, indexes and counters equal to the records")
-	addSettings(cmd.Flags())
+	addSettings(cmd.Flags(), "upload-dir", "upload-visible-tree")
 	return cmd
 }
 
@@ -173,7 +174,7 @@ UPLOAD_CLEANUP_INTERVAL; the command is for a stopped one.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opts.DryRun, "dry-run", false, "only tell what would be removed, and why")
-	addSettings(cmd.Flags())
+	addSettings(cmd.Flags(), "upload-dir", "upload-temporary-ttl", "upload-undo", "upload-visible-tree")
 	return cmd
 }
 
@@ -209,7 +210,7 @@ that https://api.github.com/users/LOGIN calls id, or local.`,
 	}
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "only tell what would be done, and what would be left")
 	cmd.Flags().StringArrayVar(&req.Owners, "owner", nil, "LOGIN=ID: give what is unclaimed to an account")
-	addSettings(cmd.Flags())
+	addSettings(cmd.Flags(), "upload-dir", "github-url", "github-api-url", "upload-min-free", "upload-visible-tree")
 	return cmd
 }
 
@@ -238,7 +239,7 @@ lost. The service must be stopped; a running one has /api/v1/keys.`,
 	}
 	keys.PersistentFlags().StringVar(&req.Owner, "owner", "local",
 		"owner of the keys, as in the URLs of files")
-	addSettings(keys.PersistentFlags())
+	addSettings(keys.PersistentFlags(), "upload-dir")
 
 	list := &cobra.Command{
 		Use:   "list",
@@ -275,7 +276,12 @@ shown again.`,
 		Short:   "Revoke a key",
 		Long:    "Revoke a key and the keys that were made with it. The id is the one that list shows.",
 		Example: "  upload-service keys revoke 3f2a9c",
-		Args:    cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return hinted{errors.New("revoke needs the id of one key"), "upload-service keys list shows the ids"}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := p.load(cmd); err != nil {
 				return err
@@ -303,7 +309,7 @@ The exit code is 0 if it is.`,
 			return work(healthcheck(cmd.Context(), p.cfg, p.stdout))
 		},
 	}
-	addSettings(cmd.Flags())
+	addSettings(cmd.Flags(), "upload-addr", "upload-tls-cert")
 	return cmd
 }
 
@@ -342,13 +348,17 @@ func (p *program) load(cmd *cobra.Command) error {
 }
 
 // addSettings adds a flag for each setting that is not a secret. Flags are
-// text: Load parses all sources alike.
-func addSettings(flags *pflag.FlagSet) {
+// text: Load parses all sources alike. With names, the help shows only those;
+// the others are taken all the same, since a command runs with the settings of
+// the service.
+func addSettings(flags *pflag.FlagSet, shown ...string) {
 	flags.SortFlags = false
 	for _, s := range settings() {
-		if !s.secret {
-			flags.String(s.flag(), s.value, s.help)
+		if s.secret {
+			continue
 		}
+		flags.String(s.flag(), s.value, s.help)
+		flags.Lookup(s.flag()).Hidden = shown != nil && !slices.Contains(shown, s.flag())
 	}
 }
 

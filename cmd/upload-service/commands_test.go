@@ -72,7 +72,7 @@ func TestUsageErrors(t *testing.T) {
 		{"command of keys", nil, "keys lst", "hint: did you mean list?"},
 		{"no command of keys", nil, "keys", "hint: list, new or revoke"},
 		{"argument", nil, "serve now", `"now"`},
-		{"no argument", nil, "keys revoke", "arg"},
+		{"no argument", nil, "keys revoke", "revoke needs the id"},
 		{"flag", nil, "serve --upload-max-size 1", "hint: the nearest flag is --upload-max-file-size"},
 		{"flag of the root", nil, "--uplod-dir x", "hint: the nearest flag is --upload-dir"},
 		{"flag with one dash", nil, "serve -upload-dir x", "hint: the nearest flag is --upload-dir"},

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
 //go:embed *.json
@@ -49,5 +52,8 @@ func Get(key string, args ...any) string {
 	if len(args) == 0 {
 		return format
 	}
-	return fmt.Sprintf(format, args...)
+	return english.Sprintf(format, args...)
 }
+
+// english writes large numbers in groups: 1,000,000.
+var english = message.NewPrinter(language.English)
