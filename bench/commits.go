@@ -35,7 +35,7 @@ func (b *bench) commit() error {
 			}
 			ratios = append(ratios, rates[1]/rates[0])
 		}
-		report(fmt.Sprintf("commits of %d clients, rate beside one db.Update each", c.clients), fmt.Sprintf("%.2f", median(ratios)), c.target)
+		report(fmt.Sprintf("commits of %d clients, rate beside one db.Update each", c.clients), spread(ratios), c.target)
 	}
 	return nil
 }
@@ -114,7 +114,7 @@ func (b *bench) pieces() error {
 		}
 		ratios = append(ratios, rate[1]/rate[0])
 	}
-	report("64 KiB pieces of 64 uploads, rate beside one db.Update each", fmt.Sprintf("%.2f", median(ratios)), ">= 4")
+	report("64 KiB pieces of 64 uploads, rate beside one db.Update each", spread(ratios), ">= 4")
 	return nil
 }
 
