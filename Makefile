@@ -30,7 +30,7 @@ static/dist/manifest.json: node_modules/.installed $(PAGES)
 # The scripts of packages are not run: none of these needs one.
 node_modules/.installed: package.json package-lock.json
 	@command -v npm >/dev/null || { echo 'The pages are built by Node 20 or later: install nodejs and npm.'; exit 1; }
-	@npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
 
 # Tests run a binary that they build themselves, and other programs: what those
