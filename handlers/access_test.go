@@ -63,6 +63,7 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/keys/<key>/revoke", "", signed, 303, 404, 404},
 		{"POST", "/sessions/00112233445566778899aabbccddeeff/end", "", "write", 404, 404, 404},
 		{"GET", "/admin", "", admin, 200, 403, 200},
+		{"GET", "/admin/settings", "", admin, 200, 403, 200},
 		{"POST", "/admin/cleanup", "owner=alice", admin, 200, 403, 200},
 		{"GET", "/admin/owners/alice", "", admin, 200, 403, 200},
 		{"POST", "/admin/owners/alice/keys/<key>/revoke", "", admin, 303, 403, 303},

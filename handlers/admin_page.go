@@ -98,6 +98,21 @@ func (s *Server) accounts(ctx context.Context, q, sort string, from int) (list [
 	return list[:min(len(list), ownersOnPage)], len(list) > ownersOnPage, nil
 }
 
+// settingsPage handles GET /admin/settings.
+func (s *Server) settingsPage(c *fiber.Ctx) error {
+	v := views.Settings{Shell: s.shell(c, text.Get("admin.settings"), "admin")}
+	for _, set := range s.cfg.Settings {
+		if n := len(v.Groups); n == 0 || v.Groups[n-1].Name != set.Group {
+			v.Groups = append(v.Groups, views.SettingGroup{Name: set.Group})
+		}
+		g := &v.Groups[len(v.Groups)-1]
+		g.Settings = append(g.Settings, views.Setting{
+			Name: set.Name, Value: set.Value, Help: set.Help, Secret: set.Secret, Set: set.Set,
+		})
+	}
+	return render(c, v.Page)
+}
+
 // cleanupForm handles POST /admin/cleanup: what would go, or exactly that.
 func (s *Server) cleanupForm(c *fiber.Ctx) error {
 	form, err := readFormValues(c)

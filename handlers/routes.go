@@ -88,6 +88,7 @@ func (s *Server) table() []route {
 		{post, "/keys", signed, smallBody, s.makeKey, nil},
 		{post, "/keys/:id/revoke", signed, smallBody, s.revokeKeyForm, nil},
 		{get, "/admin", admin, noBody, s.adminPage, nil},
+		{get, "/admin/settings", admin, noBody, s.settingsPage, nil},
 		{post, "/admin/cleanup", admin, smallBody, s.cleanupForm, nil},
 		{get, "/admin/owners/:slug", admin, noBody, s.ownerPage, nil},
 		{post, "/admin/owners/:slug/keys/:id/revoke", admin, smallBody, s.revokeOwnersKey, nil},

@@ -44,6 +44,14 @@ type Config struct {
 	Now            func() time.Time // the clock of what goes out with a time of its own
 	SigningKey     []byte           // of notes and tickets, see auth.SigningKey
 	StaticURL      string           // in front of their names, no trailing slash; "" for our own /static
+	Settings       []Setting        // shown to the operator
+}
+
+// Setting is one of the service, as it runs.
+type Setting struct {
+	Group, Name, Value, Help string
+	Secret                   bool // then there is no value here
+	Set                      bool // tells a secret, and a list that is empty, from what is absent
 }
 
 // Server holds what the handlers use. Its methods are the handlers.

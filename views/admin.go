@@ -88,6 +88,41 @@ func (i SweepItem) Called() string {
 	return i.ID[:min(len(i.ID), 8)]
 }
 
+// Settings is the page of what the service runs with.
+type Settings struct {
+	Shell
+	Groups []SettingGroup
+}
+
+// Page renders the page.
+func (v Settings) Page(w io.Writer) error { return execute(w, "settings.html", v) }
+
+// SettingGroup is settings that are about the same.
+type SettingGroup struct {
+	Name     string
+	Settings []Setting
+}
+
+// Heading says what they are about.
+func (g SettingGroup) Heading() string { return text.Get("admin.settings." + g.Name) }
+
+// Setting is one setting; of a secret, whether it is set.
+type Setting struct {
+	Name, Value, Help string
+	Secret, Set       bool
+}
+
+// State is what there is to say where no value is shown.
+func (s Setting) State() string {
+	switch {
+	case !s.Set:
+		return text.Get("admin.setting.unset")
+	case s.Secret:
+		return text.Get("admin.setting.set")
+	}
+	return text.Get("admin.setting.empty")
+}
+
 // Owner is the page of one account, for the operator.
 type Owner struct {
 	Shell

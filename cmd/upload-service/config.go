@@ -19,17 +19,19 @@ import (
 // name, default, example and meaning; flags, messages, the table in the README
 // and .env.example follow from them. A secret has no flag, because a command
 // line is visible to every process of the machine; it may be in a file instead,
-// which the setting with _FILE added names.
+// which the setting with _FILE added names. A group begins with the field that
+// names it and goes on to the next.
 type Config struct {
-	Addr       string `env:"UPLOAD_ADDR" envDefault:":8000" help:"where to listen: host:port, [IPv6]:port or unix:/path; in local mode 127.0.0.1:8000 unless set"`
-	PublicURL  string `env:"UPLOAD_PUBLIC_URL" example:"https://files.example.com" help:"how browsers reach the service: scheme and host, no path; makes links absolute"`
-	ContentURL string `env:"UPLOAD_CONTENT_URL" example:"https://content.example.net" help:"second host, scheme and host, from which browsers get the contents of files; no session is there"`
-	StaticURL  string `env:"UPLOAD_STATIC_URL" example:"https://cdn.example.com/static" help:"where browsers get the style sheet and the scripts instead of /static: a CDN or a web server in front of it"`
-	Dir        string `env:"UPLOAD_DIR" envDefault:"uploads" help:"folder of all files and metadata, on one volume"`
-	TLSCert    string `env:"UPLOAD_TLS_CERT" example:"/etc/ssl/files.pem" help:"PEM file with the certificates, to serve HTTPS without a proxy"`
-	TLSKey     string `env:"UPLOAD_TLS_KEY" example:"/etc/ssl/files.key" help:"PEM file with their private key"`
+	Addr        string `group:"address" env:"UPLOAD_ADDR" envDefault:":8000" help:"where to listen: host:port, [IPv6]:port or unix:/path; in local mode 127.0.0.1:8000 unless set"`
+	PublicURL   string `env:"UPLOAD_PUBLIC_URL" example:"https://files.example.com" help:"how browsers reach the service: scheme and host, no path; makes links absolute"`
+	ContentURL  string `env:"UPLOAD_CONTENT_URL" example:"https://content.example.net" help:"second host, scheme and host, from which browsers get the contents of files; no session is there"`
+	StaticURL   string `env:"UPLOAD_STATIC_URL" example:"https://cdn.example.com/static" help:"where browsers get the style sheet and the scripts instead of /static: a CDN or a web server in front of it"`
+	Dir         string `env:"UPLOAD_DIR" envDefault:"uploads" help:"folder of all files and metadata, on one volume"`
+	VisibleTree bool   `env:"UPLOAD_VISIBLE_TREE" envDefault:"true" help:"show files under their names below UPLOAD_DIR"`
+	TLSCert     string `env:"UPLOAD_TLS_CERT" example:"/etc/ssl/files.pem" help:"PEM file with the certificates, to serve HTTPS without a proxy"`
+	TLSKey      string `env:"UPLOAD_TLS_KEY" example:"/etc/ssl/files.key" help:"PEM file with their private key"`
 
-	GitHubClientID         string `env:"GITHUB_CLIENT_ID" example:"Iv1.0123456789abcdef" help:"client id of the GitHub OAuth app; without one the service is in local mode"`
+	GitHubClientID         string `group:"signin" env:"GITHUB_CLIENT_ID" example:"Iv1.0123456789abcdef" help:"client id of the GitHub OAuth app; without one the service is in local mode"`
 	GitHubClientSecret     string `env:"GITHUB_CLIENT_SECRET" secret:"true" example:"the-secret-of-the-app" help:"client secret of the GitHub OAuth app; no flag"`
 	GitHubClientSecretFile string `env:"GITHUB_CLIENT_SECRET_FILE" example:"/run/secrets/github_client_secret" help:"file with the client secret, instead of GITHUB_CLIENT_SECRET"`
 	SecretKey              string `env:"SECRET_KEY" secret:"true" example:"any-string" help:"accepted so that old settings keep working, but no longer needed: sessions are in the store; no flag"`
@@ -42,26 +44,25 @@ type Config struct {
 	GitHubAllowedOrgs  List   `env:"GITHUB_ALLOWED_ORGS" example:"my-company" help:"organizations whose members may sign in, separated by commas; unset is everybody, set but empty is nobody"`
 	Admins             List   `env:"UPLOAD_ADMINS" example:"octocat,github:583231" help:"who may use the admin routes: logins or github:ID, separated by commas"`
 
-	MaxFileSize    Limit `env:"UPLOAD_MAX_FILE_SIZE" envDefault:"5GiB" help:"largest file; none is no limit"`
+	MaxFileSize    Limit `group:"limits" env:"UPLOAD_MAX_FILE_SIZE" envDefault:"5GiB" help:"largest file; none is no limit"`
 	MaxRequestSize Limit `env:"UPLOAD_MAX_REQUEST_SIZE" envDefault:"none" example:"20GiB" help:"largest body of one request; none is no limit"`
 	OwnerQuota     Limit `env:"UPLOAD_OWNER_QUOTA" envDefault:"100GiB" help:"bytes of one owner, temporary uploads included; none is no limit"`
 	OwnerMaxFiles  int64 `env:"UPLOAD_OWNER_MAX_FILES" envDefault:"1000000" help:"files of one owner, temporary uploads included"`
 	OwnerMaxActive int   `env:"UPLOAD_OWNER_MAX_ACTIVE" envDefault:"256" help:"uploads of one owner that run at the same time"`
 	MinFree        Size  `env:"UPLOAD_MIN_FREE" envDefault:"1GiB" help:"space that uploads leave free on the volume, so that deleting still works"`
 
-	TemporaryTTL    Duration `env:"UPLOAD_TEMPORARY_TTL" envDefault:"24h" help:"life of a temporary upload since it was last used"`
+	TemporaryTTL    Duration `group:"times" env:"UPLOAD_TEMPORARY_TTL" envDefault:"24h" help:"life of a temporary upload since it was last used"`
 	CleanupInterval Duration `env:"UPLOAD_CLEANUP_INTERVAL" envDefault:"10m" help:"time between two sweeps"`
 	Undo            Duration `env:"UPLOAD_UNDO" envDefault:"10m" help:"how long a deleted or replaced file, or a discarded upload, can be restored; 0 is not at all"`
 	HeaderTimeout   Duration `env:"UPLOAD_HEADER_TIMEOUT" envDefault:"30s" help:"time for the headers and the first 8 KiB of a body to arrive"`
 	IdleTimeout     Duration `env:"UPLOAD_IDLE_TIMEOUT" envDefault:"60s" help:"a connection on which nothing moves for so long is closed"`
 	ShutdownGrace   Duration `env:"UPLOAD_SHUTDOWN_GRACE" envDefault:"2m" help:"time for running requests to end at shutdown"`
 
-	RateLimit      int      `env:"UPLOAD_RATE_LIMIT" envDefault:"0" example:"600" help:"requests a minute, per owner and per address; 0 is no limit"`
+	RateLimit      int      `group:"clients" env:"UPLOAD_RATE_LIMIT" envDefault:"0" example:"600" help:"requests a minute, per owner and per address; 0 is no limit"`
 	CORSOrigins    List     `env:"UPLOAD_CORS_ORIGINS" example:"https://app.example.com" help:"origins of other sites whose pages may call the API, separated by commas; * is every origin, without cookies"`
 	TrustedProxies Prefixes `env:"UPLOAD_TRUSTED_PROXIES" example:"127.0.0.1,10.0.0.0/8" help:"addresses or networks of proxies whose X-Forwarded-For is believed, separated by commas"`
-	VisibleTree    bool     `env:"UPLOAD_VISIBLE_TREE" envDefault:"true" help:"show files under their names below UPLOAD_DIR"`
 
-	LogLevel  slog.Level `env:"UPLOAD_LOG_LEVEL" envDefault:"info" help:"least level that is logged: debug, info, warn or error"`
+	LogLevel  slog.Level `group:"log" env:"UPLOAD_LOG_LEVEL" envDefault:"info" help:"least level that is logged: debug, info, warn or error"`
 	LogFormat string     `env:"UPLOAD_LOG_FORMAT" envDefault:"text" help:"format of the log: text or json"`
 }
 

@@ -150,7 +150,7 @@ func newServer(
 		RateLimit: cfg.RateLimit, CORSOrigins: cfg.CORSOrigins, TrustedProxies: cfg.TrustedProxies,
 		Limits: limits(cfg), TemporaryTTL: time.Duration(cfg.TemporaryTTL), Version: version, Undo: time.Duration(cfg.Undo),
 		Assets: assets, StaticURL: cfg.StaticURL, ContentURL: cfg.ContentURL,
-		SigningKey: signing, Now: time.Now,
+		SigningKey: signing, Now: time.Now, Settings: shown(cfg),
 	}, st, au, log, registry, ready)
 	srv := transport.NewServer(app, transport.Config{
 		HeaderTimeout: time.Duration(cfg.HeaderTimeout), IdleTimeout: time.Duration(cfg.IdleTimeout),

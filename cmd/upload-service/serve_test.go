@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"html"
+	"io"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -55,6 +59,61 @@ func TestGreeting(t *testing.T) {
 				t.Errorf("want %s and no %s in:\n%s", tt.want, tt.not, got)
 			}
 		})
+	}
+}
+
+// TestSettingsPage reads what the operator sees of the settings.
+func TestSettingsPage(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	const secret = "must-not-be-seen"
+	ready := make(chan struct{})
+	out := untilReady{stop: sync.OnceFunc(func() { close(ready) })}
+	ended := make(chan int)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--upload-log-level=warn"}, []string{"UPLOAD_ADDR=127.0.0.1:0", "UPLOAD_MIN_FREE=0",
+			"UPLOAD_DIR=" + filepath.Join(t.TempDir(), "uploads"), "SECRET_KEY=" + secret, "GITHUB_ALLOWED_USERS=",
+			"UPLOAD_TRUSTED_PROXIES=10.1.2.3,fd00::1/8"}, &out, io.Discard)
+	}()
+	<-ready
+	seen := regexp.MustCompile(`(?s)Address  (\S+)\n.*Key      (\S+)`).FindStringSubmatch(out.String())
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, seen[1]+"/admin/settings", nil)
+	req.Header.Set("Authorization", "Bearer "+seen[2])
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	res.Body.Close()
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("got %s, %v", res.Status, err)
+	}
+	page := html.UnescapeString(string(body))
+	for _, s := range settings() {
+		if !strings.Contains(page, s.name+"</dt>") || !strings.Contains(page, s.help) {
+			t.Errorf("the page has no %s", s.name)
+		}
+	}
+	for name, want := range map[string]string{
+		"UPLOAD_LOG_LEVEL": "<code>WARN<", "UPLOAD_MAX_FILE_SIZE": "<code>5GiB<", "UPLOAD_MIN_FREE": "<code>0B<",
+		"UPLOAD_MAX_REQUEST_SIZE": "<code>none<", "UPLOAD_TRUSTED_PROXIES": "<code>10.1.2.3/32, fd00::/8<",
+		"UPLOAD_VISIBLE_TREE": "<code>true<", "SECRET_KEY": ">set<", "GITHUB_CLIENT_SECRET": ">not set<",
+		"GITHUB_ALLOWED_USERS": ">set, but empty<", "GITHUB_ALLOWED_ORGS": ">not set<",
+	} {
+		_, rest, _ := strings.Cut(page, name+"</dt>")
+		if row, _, _ := strings.Cut(rest, "</dd>"); !strings.Contains(row, want) {
+			t.Errorf("%s is shown as %s", name, row)
+		}
+	}
+	for _, s := range shown(Config{GitHubClientSecret: secret, SecretKey: secret}) {
+		if s.Secret && !s.Set || strings.Contains(page+s.Value, secret) {
+			t.Errorf("a secret is shown, or %s is not told to be set", s.Name)
+		}
+	}
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Errorf("got exit code %d", code)
 	}
 }
 

@@ -14,10 +14,13 @@ import (
 
 	"github.com/agnivade/levenshtein"
 	"github.com/joho/godotenv"
+
+	"upload-service/handlers"
 )
 
 // setting is what the tags of one field of Config say.
 type setting struct {
+	group   string
 	field   string // of Config
 	name    string // in the environment
 	value   string // if it is not set; "" for none
@@ -29,9 +32,12 @@ type setting struct {
 // settings lists all settings in the order of Config.
 func settings() []setting {
 	var list []setting
+	group := ""
 	for f := range reflect.TypeFor[Config]().Fields() {
+		group = cmp.Or(f.Tag.Get("group"), group)
 		value := f.Tag.Get("envDefault")
 		list = append(list, setting{
+			group:   group,
 			field:   f.Name,
 			name:    f.Tag.Get("env"),
 			value:   value,
@@ -46,6 +52,22 @@ func settings() []setting {
 // flag is the name on the command line, where secrets are not accepted.
 func (s setting) flag() string {
 	return strings.ReplaceAll(strings.ToLower(s.name), "_", "-")
+}
+
+// shown is every setting as the service runs with it, for the page of the
+// operator. The value of a secret does not leave this package.
+func shown(cfg Config) []handlers.Setting {
+	var list []handlers.Setting
+	fields := reflect.ValueOf(cfg)
+	for _, s := range settings() {
+		field := fields.FieldByName(s.field)
+		v := handlers.Setting{Group: s.group, Name: s.name, Help: s.help, Secret: s.secret, Set: !field.IsZero()}
+		if !s.secret {
+			v.Value = fmt.Sprint(field.Interface())
+		}
+		list = append(list, v)
+	}
+	return list
 }
 
 // readDotenv parses a file of NAME=value lines; a missing file has none. The

@@ -128,6 +128,9 @@ func (l *List) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String writes l so that UnmarshalText reads it as l again.
+func (l List) String() string { return strings.Join(l, ", ") }
+
 // Prefixes are networks, separated by commas; an address is a network of one.
 type Prefixes []netip.Prefix
 
@@ -149,6 +152,15 @@ func (p *Prefixes) UnmarshalText(text []byte) error {
 		*p = append(*p, prefix.Masked())
 	}
 	return nil
+}
+
+// String writes p so that UnmarshalText reads it as p again.
+func (p Prefixes) String() string {
+	list := make(List, len(p))
+	for i, prefix := range p {
+		list[i] = prefix.String()
+	}
+	return list.String()
 }
 
 func atLeast[T cmp.Ordered](got, least T) error {

@@ -83,7 +83,7 @@ await run({
 
   async 'they fit every width'(open) {
     const { page } = await open()
-    for (const path of ['/keys', '/admin', '/admin/owners/local']) {
+    for (const path of ['/keys', '/admin', '/admin/settings', '/admin/owners/local']) {
       await page.goto(job.base + path)
       await narrow(page)
     }
@@ -92,6 +92,7 @@ await run({
   async 'they look right, and everybody can use them'(open) {
     await looks(open, 'keys', (page) => page.goto(job.base + '/keys'))
     await looks(open, 'admin', (page) => page.goto(job.base + '/admin'))
+    await looks(open, 'settings', (page) => page.goto(job.base + '/admin/settings'))
     await looks(open, 'owner', (page) => page.goto(job.base + '/admin/owners/local'))
   },
 
