@@ -33,6 +33,8 @@ type Owners interface {
 	EnsureOwner(ctx context.Context, id store.OwnerID, login string) (store.Owner, error)
 	// OwnerByID returns an owner or CodeNotFound.
 	OwnerByID(ctx context.Context, id store.OwnerID) (store.Owner, error)
+	// NoteSeen records that an owner makes a request.
+	NoteSeen(ctx context.Context, o store.Owner)
 }
 
 // Policy says which GitHub tokens count.

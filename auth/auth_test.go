@@ -604,7 +604,7 @@ func TestSignInCode(t *testing.T) {
 	var redeemed atomic.Int64
 	for range 10 {
 		wg.Go(func() {
-			if id, err := w.RedeemSignInCode(ctx, code, ""); err == nil {
+			if id, err := w.RedeemSignInCode(ctx, code, "", auth.Browser{}); err == nil {
 				redeemed.Add(1)
 				if p, err := w.Session(ctx, id); err != nil || p.Owner.ID != store.LocalOwner || !p.Can(auth.Admin) {
 					t.Errorf("got %+v, %v", p, err)

@@ -53,6 +53,7 @@ type Callback struct {
 	Error   string // instead of a code
 	Pending string // of the cookie; "" if there is none
 	Old     string // the id of the session that this one takes the place of, if any
+	From    Browser
 }
 
 // FinishSignIn ends a sign-in: it returns the id of a new session, always
@@ -102,7 +103,7 @@ func (s *Service) FinishSignIn(ctx context.Context, c Callback) (id, next string
 
 	// 3. A new session, once.
 	id = randomText() + randomText()
-	ses := s.newSession(p.Owner.ID)
+	ses := s.newSession(p.Owner.ID, c.From)
 	sum := digest(c.Pending)
 	used := append(binary.BigEndian.AppendUint32([]byte(prefixUsed), uint32(ends.Unix()/60)), sum[:]...)
 	err = s.kv.Update(ctx, string(p.Owner.ID), func(tx kv.Tx) error {

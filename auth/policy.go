@@ -35,6 +35,7 @@ func (s *Service) principal(ctx context.Context, o store.Owner, scopes Scopes) (
 	if !admin {
 		scopes = scopes.without(Admin)
 	}
+	s.owners.NoteSeen(ctx, o)
 	return Principal{Owner: o, Scopes: scopes}, nil
 }
 

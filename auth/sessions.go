@@ -27,6 +27,14 @@ type session struct {
 	Owner     store.OwnerID `json:"owner"`
 	CreatedAt time.Time     `json:"created"`
 	ExpiresAt time.Time     `json:"expires"`
+	From      Browser       `json:"from,omitzero"`
+}
+
+// Browser is what a browser says it is, shortly: the names of its family and
+// of its system, "" where they are not known.
+type Browser struct {
+	Family string `json:"family,omitempty"`
+	System string `json:"system,omitempty"`
 }
 
 func (s session) expiry(sum [32]byte) []byte {
@@ -63,9 +71,9 @@ func replaceSession(tx kv.Tx, old, id string, ses session) error {
 	return putSession(tx, digest(id), ses)
 }
 
-func (s *Service) newSession(o store.OwnerID) session {
+func (s *Service) newSession(o store.OwnerID, from Browser) session {
 	now := s.cfg.Now()
-	return session{Owner: o, CreatedAt: now, ExpiresAt: now.Add(sessionLife)}
+	return session{Owner: o, CreatedAt: now, ExpiresAt: now.Add(sessionLife), From: from}
 }
 
 // Sum names a session to us, and opens nothing to others: the digest of its id,
@@ -241,12 +249,12 @@ func (s *Service) CheckSignInCode(ctx context.Context, code string) error {
 
 // RedeemSignInCode uses a code up and returns the id of a new session of the
 // local owner, which takes the place of the session old, if any.
-func (s *Service) RedeemSignInCode(ctx context.Context, code, old string) (id string, err error) {
+func (s *Service) RedeemSignInCode(ctx context.Context, code, old string, from Browser) (id string, err error) {
 	if !s.cfg.Local {
 		return "", errCode // a code from before GitHub was configured
 	}
 	id = randomText() + randomText()
-	ses := s.newSession(store.LocalOwner)
+	ses := s.newSession(store.LocalOwner, from)
 	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {
 		if err := s.checkCode(tx, code, ses.CreatedAt); err != nil {
 			return err
@@ -306,6 +314,7 @@ type OpenSession struct {
 	ID         string // public
 	CreatedAt  time.Time
 	LastUsedAt time.Time // to the day
+	From       Browser
 }
 
 // SessionID is the public id of the session of a cookie: half of the digest
@@ -326,7 +335,7 @@ func (s *Service) ListSessions(ctx context.Context, o store.OwnerID) (list []Ope
 			var ses session
 			var found bool
 			if found, failed = read(tx, hashed(prefixSession, sum), &ses); found && now.Before(ses.ExpiresAt) {
-				list = append(list, OpenSession{publicID(sum), ses.CreatedAt, ses.ExpiresAt.Add(-sessionLife)})
+				list = append(list, OpenSession{publicID(sum), ses.CreatedAt, ses.ExpiresAt.Add(-sessionLife), ses.From})
 			}
 			return failed == nil
 		})

@@ -111,11 +111,12 @@ func (s *Server) listSweeps(c *fiber.Ctx) error {
 }
 
 type ownerJSON struct {
-	Owner     string    `json:"owner"`
-	ID        string    `json:"id"`
-	Login     string    `json:"login"`
-	CreatedAt time.Time `json:"created_at"`
-	Usage     usageJSON `json:"usage"`
+	Owner     string     `json:"owner"`
+	ID        string     `json:"id"`
+	Login     string     `json:"login"`
+	CreatedAt time.Time  `json:"created_at"`
+	SeenAt    *time.Time `json:"last_seen_at"`
+	Usage     usageJSON  `json:"usage"`
 }
 
 type usageJSON struct {
@@ -136,7 +137,7 @@ func (s *Server) listOwners(c *fiber.Ctx) error {
 	list := make([]ownerJSON, len(accounts))
 	for i, a := range accounts {
 		list[i] = ownerJSON{
-			a.Owner.Slug, string(a.Owner.ID), a.Owner.Login, a.Owner.CreatedAt.UTC(),
+			a.Owner.Slug, string(a.Owner.ID), a.Owner.Login, a.Owner.CreatedAt.UTC(), optional(a.Owner.SeenAt),
 			usageJSON{a.Usage.Bytes(), a.Usage.Count()},
 		}
 	}

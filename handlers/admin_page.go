@@ -53,7 +53,7 @@ func (s *Server) showAdmin(c *fiber.Ctx, v views.Admin) error {
 	for _, a := range accounts {
 		v.Accounts = append(v.Accounts, views.Account{
 			Slug: a.Owner.Slug, ID: string(a.Owner.ID), Files: a.Usage.Count(), Bytes: a.Usage.Bytes(), Since: a.Owner.CreatedAt,
-			All: st.Usage.Bytes(),
+			Seen: a.Owner.SeenAt, All: st.Usage.Bytes(),
 		})
 	}
 	for _, r := range sweeps {
@@ -69,6 +69,7 @@ func (s *Server) showAdmin(c *fiber.Ctx, v views.Admin) error {
 func (s *Server) accounts(ctx context.Context, q, sort string, from int) (list []store.Account, more bool, err error) {
 	order := map[string]func(a, b store.Account) int{
 		"files": func(a, b store.Account) int { return cmp.Compare(b.Usage.Count(), a.Usage.Count()) },
+		"seen":  func(a, b store.Account) int { return b.Owner.SeenAt.Compare(a.Owner.SeenAt) },
 		"since": func(a, b store.Account) int { return b.Owner.CreatedAt.Compare(a.Owner.CreatedAt) },
 		"name":  func(_, _ store.Account) int { return 0 },
 	}[sort]
@@ -209,7 +210,8 @@ func (s *Server) ownerPage(c *fiber.Ctx) error {
 	}
 	return render(c, views.Owner{
 		Shell: s.shell(c, owner.Slug, "admin"), Slug: owner.Slug, ID: string(owner.ID),
-		Files: usage.Count(), Bytes: usage.Bytes(), Keys: keyViews(keys, "/admin/owners/"+owner.Slug+"/keys/"),
+		Files: usage.Count(), Bytes: usage.Bytes(), Seen: owner.SeenAt,
+		Keys:     keyViews(keys, "/admin/owners/"+owner.Slug+"/keys/"),
 		Sessions: s.sessionViews(sessions, "/admin/owners/"+owner.Slug+"/sessions/", c),
 	}.Page)
 }

@@ -69,6 +69,23 @@ func TestKeysPage(t *testing.T) {
 	if strings.Count(page, "This browser") != 1 || strings.Count(page, `action="/sessions/`) != 2 {
 		t.Errorf("sessions: %s", between(page, `id="h-sessions"`, "</section>"))
 	}
+	for agent, want := range map[string]string{
+		"Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0":                                                                  "Firefox on Linux",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Edg/142.0":               "Edge on Windows",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 18_7 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Mobile/15E148 Safari/604.1": "Safari on iPhone",
+		"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Mobile Safari/537.36":                         "Chrome on Android",
+		"<script>alert(1)</script> \xff Firefox/" + strings.Repeat("x", 4000):                                                                     "Firefox",
+		"curl/8.5.0": "Unknown browser",
+		"Linux":      "Unknown browser on Linux",
+	} {
+		b := w.browser()
+		w.github.SignInAs("bob")
+		b.do(303, "GET", b.visit("/login"), "User-Agent", agent)
+		list := between(b.do(200, "GET", "/keys").body, `id="h-sessions"`, "</section>")
+		if !strings.Contains(list, ">"+want+"</p>") || strings.Contains(list, "alert") || strings.Contains(list, "Mozilla") {
+			t.Errorf("%s is not called %s: %s", agent, want, list)
+		}
+	}
 	ses := between(strings.Replace(page, `action="/sessions/end"`, "", 1), `action="/sessions/`, `/end"`)
 	if strings.Contains(mine+others, ses) {
 		t.Error("the page tells what is in a cookie")
@@ -123,6 +140,24 @@ func TestAdminPage(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%q lists %v, want %s", query, got, want)
 		}
+	}
+
+	// When an account was seen last, or that it never was.
+	if _, err := w.store.EnsureOwner(t.Context(), "github:77", "zoe"); err != nil {
+		t.Fatal(err)
+	}
+	page = w.want(200, "root", "GET", "/admin?sort=seen", nil, "Accept", "text/html").body
+	if row := between(page, `href="/admin/owners/zoe"`, "</tr>"); !strings.Contains(row, ">never<") || strings.Contains(row, "alice") {
+		t.Errorf("never seen, and not last: %s", row)
+	}
+	if row := between(page, `href="/admin/owners/alice"`, "</tr>"); strings.Count(row, "<time") != 2 {
+		t.Errorf("not seen: %s", row)
+	}
+	if page := w.want(200, "root", "GET", "/admin/owners/alice", nil, "Accept", "text/html").body; !strings.Contains(page, "Last seen: <time") {
+		t.Errorf("not seen: %s", between(page, "<h1>", "</div>"))
+	}
+	if a := w.want(200, "root", "GET", "/api/v1/admin/owners", nil); !strings.Contains(a.body, `"last_seen_at":null`) || !strings.Contains(a.body, `"last_seen_at":"20`) {
+		t.Errorf("the API tells %s", a.body)
 	}
 
 	// What goes is told by its name, in groups.

@@ -39,7 +39,8 @@ func (s *Server) sessionViews(sessions []auth.OpenSession, at string, c *fiber.C
 	this := auth.SessionID(s.cookie(c, sessionCookie))
 	for _, o := range sessions {
 		list = append(list, views.Session{
-			ID: o.ID, This: o.ID == this, CreatedAt: o.CreatedAt, LastUsedAt: o.LastUsedAt, End: at + o.ID + "/end",
+			ID: o.ID, This: o.ID == this, CreatedAt: o.CreatedAt, LastUsedAt: o.LastUsedAt,
+			Family: o.From.Family, System: o.From.System, End: at + o.ID + "/end",
 		})
 	}
 	return list

@@ -96,7 +96,7 @@ func (s *Server) signIn(c *fiber.Ctx) error {
 	if _, pasted, ok := strings.Cut(code, "code="); ok {
 		code = pasted // the whole link
 	}
-	id, err := s.auth.RedeemSignInCode(c.UserContext(), strings.TrimSpace(code), s.cookie(c, sessionCookie))
+	id, err := s.auth.RedeemSignInCode(c.UserContext(), strings.TrimSpace(code), s.cookie(c, sessionCookie), browserOf(c))
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (s *Server) authorized(c *fiber.Ctx) error {
 	}
 	id, next, err := s.auth.FinishSignIn(c.UserContext(), auth.Callback{
 		Address: s.origin(c) + callbackPath, State: c.Query("state"), Code: c.Query("code"), Error: c.Query("error"),
-		Pending: s.cookie(c, signInCookie), Old: s.cookie(c, sessionCookie),
+		Pending: s.cookie(c, signInCookie), Old: s.cookie(c, sessionCookie), From: browserOf(c),
 	})
 	c.Locals(nextKey{}, next)
 	if err != nil {

@@ -38,6 +38,7 @@ type Owner struct {
 	Slug      string    `json:"slug"`
 	Login     string    `json:"login"`
 	CreatedAt time.Time `json:"created_at"`
+	SeenAt    time.Time `json:"seen_at,omitzero"` // its last request, to the hour
 
 	// Of an unclaimed owner. Pending: nobody was asked yet who has the login,
 	// and nothing was adopted. Unasked: there was no answer, ask again.
@@ -134,6 +135,24 @@ func (s *Store) OwnerBySlug(ctx context.Context, slug string) (o Owner, err erro
 		return err
 	})
 	return o, err
+}
+
+// NoteSeen records that an owner makes a request, at most once an hour. A
+// failure costs nothing but the note.
+func (s *Store) NoteSeen(ctx context.Context, o Owner) {
+	now := s.now()
+	if now.Sub(o.SeenAt) < time.Hour {
+		return
+	}
+	_ = s.update(ctx, o.ID, func(t txn) error {
+		var last Owner
+		found, err := t.read(ownerKey(o.ID), &last)
+		if err != nil || !found || now.Sub(last.SeenAt) < time.Hour {
+			return err
+		}
+		last.SeenAt = now.Truncate(time.Hour)
+		return t.write(ownerKey(o.ID), last)
+	})
 }
 
 // UsageOf returns what an owner has stored.

@@ -35,8 +35,8 @@ func (v Admin) Below() bool { return v.Free >= 0 && v.Free < v.Reserve }
 type Account struct {
 	Slug, ID     string
 	Files, Bytes int64
-	All          int64 // bytes of all accounts
-	Since        time.Time
+	All          int64     // bytes of all accounts
+	Since, Seen  time.Time // Seen is zero if it is not known
 }
 
 // Share is how much of all that is stored is the account's, in percent.
@@ -44,7 +44,7 @@ func (a Account) Share() int64 { return a.Bytes * 100 / max(1, a.All) }
 
 // Sorts are the orders of the accounts.
 func (v Admin) Sorts() (list []Choice) {
-	for _, sort := range []string{"used", "files", "name", "since"} {
+	for _, sort := range []string{"used", "files", "name", "seen", "since"} {
 		list = append(list, Choice{Value: sort, Name: text.Get("admin.sort." + sort), Checked: sort == v.Sort})
 	}
 	return list
@@ -128,6 +128,7 @@ type Owner struct {
 	Shell
 	Slug, ID     string
 	Files, Bytes int64
+	Seen         time.Time // zero if it is not known
 	Keys         []Key
 	Sessions     []Session
 }

@@ -38,7 +38,20 @@ type Session struct {
 	ID                    string
 	This                  bool // the viewer's own
 	CreatedAt, LastUsedAt time.Time
+	Family, System        string // of the browser, "" if not known
 	End                   string // where a POST ends it
+}
+
+// From says which browser it is.
+func (s Session) From() string {
+	family := s.Family
+	if family == "" {
+		family = text.Get("keys.session.unknown")
+	}
+	if s.System == "" {
+		return family
+	}
+	return text.Get("keys.session.from", family, s.System)
 }
 
 // Choices are the scopes that a new key can have.
