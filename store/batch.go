@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -17,8 +18,7 @@ func (s *Store) DeleteFiles(ctx context.Context, o OwnerID, batch BatchID, ids [
 	if len(ids) == 0 || len(ids) > MaxBatch {
 		return errBatch
 	}
-	now := s.now()
-	stamp := newStamp()
+	now, stamp := s.now(), newStamp()
 	var marks []mark
 	err := s.update(ctx, o, func(t txn) error {
 		marks = nil
@@ -27,8 +27,8 @@ func (s *Store) DeleteFiles(ctx context.Context, o OwnerID, batch BatchID, ids [
 			if err != nil {
 				return err
 			}
-			m := mark{owner: o, path: f.Path, stamp: stamp}
-			if err := all(t.dropFile(f), t.bury(f, now, s.undo, "deleted", batch), s.mark(t, m)); err != nil {
+			m := mark{o, f.Path, stamp}
+			if err := s.deleteOne(t, f, m, batch, now); err != nil {
 				return err
 			}
 			marks = append(marks, m)
@@ -42,8 +42,13 @@ func (s *Store) DeleteFiles(ctx context.Context, o OwnerID, batch BatchID, ids [
 	return nil
 }
 
-// DeleteFolder deletes what lies in a folder and below it, MaxBatch files at a
-// time, and returns how many there were. A folder with none is CodeNotFound.
+func (s *Store) deleteOne(t txn, f File, m mark, batch BatchID, now time.Time) error {
+	return all(t.dropFile(f), t.bury(f, now, s.undo, "deleted", batch), s.mark(t, m))
+}
+
+// DeleteFolder deletes what lies in a folder and below it, and returns how many
+// files there were. Up to MaxBatch go as one; of more each MaxBatch do. A folder
+// with none is CodeNotFound.
 func (s *Store) DeleteFolder(ctx context.Context, o OwnerID, batch BatchID, folder string) (n int, err error) {
 	prefix, err := ParseFolder(folder)
 	if err != nil {
@@ -52,30 +57,62 @@ func (s *Store) DeleteFolder(ctx context.Context, o OwnerID, batch BatchID, fold
 	if prefix == "" {
 		return 0, FieldErrorf("folder", "Name the folder to delete.")
 	}
-	for {
-		page, err := s.ListFiles(ctx, o, Query{Prefix: prefix + "/", Sort: ByPath, Limit: MaxBatch})
+	lo := fileKey(o, Path(prefix+"/"))
+	for hi, now := prefixEnd(lo), s.now(); lo != nil; {
+		var marks []mark
+		var damaged []error
+		var next []byte
+		stamp := newStamp()
+		err := s.update(ctx, o, func(t txn) (err error) {
+			// Found and deleted in one: what leaves the folder meanwhile stays.
+			var files []File
+			if files, next, damaged, err = t.filePage(lo, hi); err != nil {
+				return err
+			}
+			marks = nil
+			for _, f := range files {
+				m := mark{o, f.Path, stamp}
+				if err := s.deleteOne(t, f, m, batch, now); err != nil {
+					return err
+				}
+				marks = append(marks, m)
+			}
+			return nil
+		})
+		s.logDamaged(o, damaged)
 		if err != nil {
 			return n, err
 		}
-		if len(page.Files) == 0 {
-			break
-		}
-		ids := make([]FileID, len(page.Files))
-		for i, f := range page.Files {
-			ids[i] = f.ID
-		}
-		switch err := s.DeleteFiles(ctx, o, batch, ids); {
-		case CodeOf(err) == CodeNotFound: // one went meanwhile: look again
-			continue
-		case err != nil:
-			return n, err
-		}
-		n += len(ids)
+		s.show(ctx, marks)
+		n += len(marks)
+		lo = next
 	}
 	if n == 0 {
 		return 0, Errorf(CodeNotFound, "There is no such folder.")
 	}
 	return n, nil
+}
+
+// filePage reads up to MaxBatch files; next is where the others begin, nil at
+// the end.
+func (t txn) filePage(lo, hi []byte) (files []File, next []byte, damaged []error, err error) {
+	examined := 0
+	var last []byte
+	err = t.Scan(lo, hi, MaxBatch, func(k, v []byte) bool {
+		examined++
+		last = append(last[:0], k...)
+		var f File
+		if err := decode(v, &f); err != nil {
+			damaged = append(damaged, fmt.Errorf("file %q: %w", k, err))
+		} else {
+			files = append(files, f)
+		}
+		return true
+	})
+	if examined == MaxBatch {
+		next = after(last)
+	}
+	return files, next, damaged, err
 }
 
 // RestoreBatch undoes a delete or a move as long as the undo time lasts. It
@@ -99,17 +136,37 @@ func (s *Store) RestoreBatch(ctx context.Context, o OwnerID, batch BatchID) (res
 			if page, err = t.batchPage(lo, hi); err != nil {
 				return err
 			}
+			var moves []move
 			for _, b := range page {
-				f, m, err := s.takeBack(t, o, batch, b, now, stamp)
+				if b.from != "" {
+					old, err := t.fileByID(o, b.id)
+					if err == nil {
+						moves = append(moves, move{old, b.from})
+					} else if CodeOf(err) != CodeNotFound { // that one went meanwhile
+						return err
+					}
+					if err := t.Delete(batchKey(o, batch, b.id)); err != nil {
+						return err
+					}
+					continue
+				}
+				f, m, err := s.takeBack(t, o, b.id, now, stamp)
 				switch {
 				case err == nil:
-					files, marks = append(files, f), append(marks, m...)
-					grows = grows || b.from == ""
-				case CodeOf(err) == CodeConflict && b.from == "":
+					files, marks, grows = append(files, f), append(marks, m...), true
+				case CodeOf(err) == CodeConflict:
 					stay = append(stay, f.Path)
-				case CodeOf(err) != CodeNotFound: // that one went meanwhile
+				case CodeOf(err) != CodeNotFound:
 					return err
 				}
+			}
+			back, m, err := s.carry(t, moves, now, stamp)
+			if err != nil {
+				return err
+			}
+			files, marks = append(files, back...), append(marks, m...)
+			if len(page) < MaxBatch && len(restored)+len(taken)+len(files)+len(stay) == 0 {
+				return errNoFile
 			}
 			if !grows {
 				return nil // the owner may be at the limit, or over it while a replacement comes in
@@ -125,9 +182,6 @@ func (s *Store) RestoreBatch(ctx context.Context, o OwnerID, batch BatchID) (res
 			break
 		}
 		lo = after(batchKey(o, batch, page[len(page)-1].id))
-	}
-	if len(restored)+len(taken) == 0 {
-		return nil, nil, errNoFile
 	}
 	return restored, taken, nil
 }
@@ -146,16 +200,10 @@ func (t txn) batchPage(lo, hi []byte) (page []batched, err error) {
 	return page, err
 }
 
-// takeBack undoes what was done to one file. CodeConflict for a deleted one
-// leaves the transaction as it was, and f says which it is.
-func (s *Store) takeBack(
-	t txn, o OwnerID, batch BatchID, b batched, now time.Time, stamp []byte,
-) (f File, marks []mark, err error) {
-	if b.from != "" {
-		f, marks, err = s.change(t, o, b.id, Change{Path: &b.from}, Condition{}, now, stamp)
-		return f, marks, all(err, t.Delete(batchKey(o, batch, b.id)))
-	}
-	z, err := t.latestTrash(o, b.id)
+// takeBack restores one deleted file. CodeConflict leaves the transaction as it
+// was, and f says which it is.
+func (s *Store) takeBack(t txn, o OwnerID, id FileID, now time.Time, stamp []byte) (f File, marks []mark, err error) {
+	z, err := t.latestTrash(o, id)
 	if err != nil {
 		return File{}, nil, err
 	}
@@ -184,27 +232,22 @@ func (s *Store) MoveFiles(
 	now, stamp := s.now(), newStamp()
 	var marks []mark
 	err = s.update(ctx, o, func(t txn) error {
-		marks, n = nil, 0
 		moves, err := t.moves(o, ids, folders, prefix)
 		if err != nil {
 			return err
 		}
-		for _, m := range moves {
-			f, changed, err := s.change(t, o, m.file.ID, Change{Path: &m.to}, Condition{}, now, stamp)
-			if err != nil {
-				return err
-			}
+		var files []File
+		if files, marks, err = s.carry(t, moves, now, stamp); err != nil {
+			return err
+		}
+		for i, f := range files {
 			if s.undo > 0 {
-				err = t.Put(batchKey(o, batch, f.ID), []byte(m.file.Path))
+				err = all(err, t.Put(batchKey(o, batch, f.ID), []byte(moves[i].file.Path)))
 			}
-			if err != nil {
-				return err
-			}
-			marks = append(marks, changed...)
 		}
 		n = len(moves)
-		if s.undo <= 0 {
-			return nil
+		if err != nil || s.undo <= 0 {
+			return err
 		}
 		return t.Put(expiryKey(now.Add(s.undo+time.Minute), expireMove, o, batch[:]), nil)
 	})
@@ -218,6 +261,26 @@ func (s *Store) MoveFiles(
 type move struct {
 	file File
 	to   Path
+}
+
+// carry moves files, all at once: none is in the way of another by where it was.
+func (s *Store) carry(t txn, moves []move, now time.Time, stamp []byte) (files []File, marks []mark, err error) {
+	for _, m := range moves {
+		f := m.file
+		f.Path, f.Version, f.UpdatedAt = m.to, f.Version+1, now
+		files = append(files, f)
+		left, come := mark{f.Owner, m.file.Path, stamp}, mark{f.Owner, f.Path, stamp}
+		marks = append(marks, left, come)
+		if err := all(t.dropFile(m.file), s.mark(t, left), s.mark(t, come)); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, f := range files {
+		if err := all(t.checkFree(f.Owner, f.Path), t.putFile(f)); err != nil {
+			return nil, nil, err
+		}
+	}
+	return files, marks, nil
 }
 
 // moves says where each file goes: one that is named directly into the folder,

@@ -146,6 +146,42 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestMoveIsOne: files that are moved together are not in the way of each other,
+// there nor back, in whatever order.
+func TestMoveIsOne(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	a, b := w.mustPut(alice, "a", "1").ID, w.mustPut(alice, "b", "2").ID
+	w.mustPut(alice, "x/y/z", "3")
+	w.mustPut(alice, "o/x/y/z", "4")
+	for range 4 { // ids are in no order
+		for _, order := range []bool{true, false} {
+			files, folders := []store.FileID{a, b}, []string{"x/y", "o/x"}
+			if order {
+				slices.Reverse(files)
+				slices.Reverse(folders)
+			}
+			into, up := store.NewBatchID(), store.NewBatchID()
+			_, err := w.store.MoveFiles(ctx, alice, into, files, nil, "a")
+			w.ok(err)
+			_, err = w.store.MoveFiles(ctx, alice, up, nil, folders, "")
+			w.ok(err)
+			for path, content := range map[string]string{"a/a": "1", "a/b": "2", "y/z": "3", "x/y/z": "4"} {
+				w.wantFile(alice, path, content)
+			}
+			for _, batch := range []store.BatchID{into, up} {
+				_, _, err = w.store.RestoreBatch(ctx, alice, batch)
+				w.ok(err)
+			}
+			for path, content := range map[string]string{"a": "1", "b": "2", "x/y/z": "3", "o/x/y/z": "4"} {
+				w.wantFile(alice, path, content)
+			}
+		}
+	}
+	w.wantClean("moved there and back")
+}
+
 // TestBatchIsChecked loses a trash record of a batch.
 func TestBatchIsChecked(t *testing.T) {
 	t.Parallel()

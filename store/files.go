@@ -96,14 +96,7 @@ func (s *Store) change(
 		return File{}, nil, err
 	}
 	if f.Path != old.Path {
-		_, taken, err := t.file(o, f.Path)
-		if err != nil {
-			return File{}, nil, err
-		}
-		if taken {
-			return File{}, nil, takenError(f.Path)
-		}
-		if err := t.checkShape(o, f.Path); err != nil {
+		if err := t.checkFree(o, f.Path); err != nil {
 			return File{}, nil, err
 		}
 		marks = []mark{{o, old.Path, stamp}, {o, f.Path, stamp}}
@@ -175,7 +168,7 @@ func (s *Store) deleteFile(ctx context.Context, o OwnerID, cond Condition, find 
 			return err
 		}
 		m.path = f.Path
-		return all(t.dropFile(f), t.bury(f, now, s.undo, "deleted", BatchID{}), s.mark(t, m))
+		return s.deleteOne(t, f, m, BatchID{}, now)
 	})
 	if err != nil {
 		return err
@@ -229,10 +222,7 @@ func (s *Store) restore(t txn, z trashed, now time.Time, stamp []byte) (f File, 
 	if err != nil {
 		return f, nil, err
 	}
-	if _, taken, err := t.file(f.Owner, f.Path); err != nil || taken {
-		return f, nil, all(err, takenError(f.Path))
-	}
-	if err := t.checkShape(f.Owner, f.Path); err != nil {
+	if err := t.checkFree(f.Owner, f.Path); err != nil {
 		return f, nil, err
 	}
 	m := mark{f.Owner, f.Path, stamp}

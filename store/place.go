@@ -154,6 +154,15 @@ func takenError(p Path) error {
 	return Errorf(CodeConflict, "There is already a file %q; choose another name, or replace or rename on conflict.", p)
 }
 
+// checkFree refuses a path where no new file can be.
+func (t txn) checkFree(o OwnerID, p Path) error {
+	_, taken, err := t.file(o, p)
+	if err == nil && taken {
+		err = takenError(p)
+	}
+	return all(err, t.checkShape(o, p))
+}
+
 // checkShape refuses a path that is a folder or lies below a file.
 func (t txn) checkShape(o OwnerID, p Path) error {
 	for _, dir := range p.Ancestors() {
