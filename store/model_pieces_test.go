@@ -117,12 +117,13 @@ func (a *account) begun(r request, got answer) []*account {
 	unfit := a.unfit(u)
 	switch {
 	case got.failed,
+		a.tooLarge(r.begin.Length) && got.code == store.CodeTooLarge,
 		got.code == store.CodeQuotaExceeded && a.exceeds(most),
 		got.code != "" && got.code == unfit:
 		return []*account{a}
 	case got.doubt:
 		return []*account{a, next}
-	case got.code != "", unfit != "" && !r.busy, a.exceeds(least), !u.same(got.upload, false):
+	case got.code != "", a.tooLarge(r.begin.Length), unfit != "" && !r.busy, a.exceeds(least), !u.same(got.upload, false):
 		return nil
 	}
 	return []*account{next}
@@ -194,8 +195,10 @@ func (a *account) appended(r request, got answer) []*account {
 		return is(got.code == store.CodeConflict)
 	case p.Length >= 0 && (g.length >= 0 && g.length != p.Length || p.Length < p.Offset):
 		return is(got.code == store.CodeInvalid)
-	case length >= 0 && p.Size > length-at:
+	case length >= 0 && p.Size > length-at, a.tooLarge(max(length, at+p.Size)):
 		return is(got.code == store.CodeTooLarge)
+	case got.code == store.CodeRateLimited:
+		return is(a.busy(r) && got.offered == 0)
 	}
 	// 2. What is recorded now.
 	told := got.upload
@@ -258,7 +261,7 @@ func (a *account) appended(r request, got answer) []*account {
 		}
 		return []*account{next}
 	case got.code == store.CodeTooLarge:
-		if length < 0 || end <= length || p.Whole && kept > 0 {
+		if !a.tooLarge(end) && (length < 0 || end <= length) || p.Whole && kept > 0 {
 			return nil
 		}
 		return []*account{next}
@@ -305,6 +308,9 @@ func (a *account) doubted(next *account, r request, got answer, length int64, la
 		add(func(g *grown) { g.length, g.reserved = length, length })
 	} else {
 		for _, n := range []int64{64 << 20, at + max(0, r.piece.Size), at + int64(got.offered)} {
+			if limit := a.limits.FileSize; limit > 0 {
+				n = min(n, limit)
+			}
 			add(func(g *grown) { g.reserved = n })
 		}
 	}
@@ -324,8 +330,8 @@ func (a *account) joined(r request, got answer) []*account {
 		}
 		return nil
 	}
-	if got.failed {
-		return is(true)
+	if got.failed || got.code == store.CodeRateLimited {
+		return is(got.failed || a.busy(r))
 	}
 	// 1. The parts.
 	var code store.Code
@@ -362,6 +368,8 @@ func (a *account) joined(r request, got answer) []*account {
 		return is(got.code == code || got.doubt)
 	case done != "" && r.busy && got.code == store.CodeConflict && got.upload.Token == "", done != "" && got.doubt:
 		return is(true) // somebody else was faster
+	case done != "" && got.code == store.CodeGone && a.forgotten(request{now: r.now, tokens: []store.Token{done}}):
+		return is(true) // the sweep has come to the whole, not to the parts yet
 	case done != "" && whole.over(r.now):
 		return is(got.code == store.CodeGone)
 	case done != "":
@@ -371,6 +379,9 @@ func (a *account) joined(r request, got answer) []*account {
 		return []*account{a.named(done, got.upload.Token)}
 	}
 	// 2. The whole.
+	if a.tooLarge(int64(len(text))) || got.code == store.CodeTooLarge {
+		return is(a.tooLarge(int64(len(text))) && got.code == store.CodeTooLarge)
+	}
 	u := beginning(r)
 	u.grown.length, u.grown.reserved, u.grown.partial, u.grown.of = 0, 0, false, r.tokens
 	token := got.upload.Token

@@ -39,6 +39,8 @@ type pool struct {
 	etags    []string
 	requests []store.Persist
 	batches  []store.BatchID
+	discards []store.BatchID
+	ready    []store.Token
 
 	begun, partials []store.Token
 	joins           [][]store.Token
@@ -46,12 +48,15 @@ type pool struct {
 }
 
 // newModelWorld makes a world that gives its owners little room if the seed is
-// odd.
+// odd, and takes small files only if it can be divided by three.
 func newModelWorld(t *testing.T, seed uint64) *modelWorld {
 	f := &faults{}
 	limits := store.Limits{MinFree: 1}
 	if seed%2 == 1 {
-		limits.OwnerBytes, limits.OwnerFiles = 200, 6
+		limits.OwnerBytes, limits.OwnerFiles, limits.OwnerActive = 200, 6, 2
+	}
+	if seed%3 == 0 {
+		limits.FileSize = 40
 	}
 	w := newWorld(t, f.below, func(o *store.Options) { o.Limits = limits })
 	return &modelWorld{w, f, map[store.OwnerID]*pool{
@@ -79,6 +84,9 @@ func (m *modelWorld) keepsLimits(what string) {
 			u.Files--
 			u.FileBytes -= largest
 		}
+		if limit := m.opts.Limits.FileSize; limit > 0 && largest > limit {
+			m.t.Errorf("%s: %s has a file of %d bytes, and %d are allowed", what, owner, largest, limit)
+		}
 		if overLimits(u, m.opts.Limits) {
 			m.t.Errorf("%s: %s has %+v, which is over the limits", what, owner, u)
 		}
@@ -99,7 +107,7 @@ var (
 	modelNames   = []store.Path{"x", "y", "a", "c.txt"}
 	modelFolders = []string{"", "", "a", "d/e"}
 	modelOps     = strings.Fields("put put put get get list usage delete delete restore restore " +
-		"deletes undo change change upload upload persist persist persist touch drop look look " +
+		"deletes move move folder undo undo discard discard recall recall change change upload upload persist persist persist touch drop look look " +
 		"begin begin begin append append append append append append append append concat concat")
 )
 
@@ -145,11 +153,6 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 		if pages {
 			r.query.Limit = 1 + rng.IntN(3)
 		}
-	case "deletes":
-		r.batch = store.NewBatchID()
-		r.ids = []store.FileID{r.id, recent(rng, p.ids)}[:1+rng.IntN(2)]
-	case "undo":
-		r.batch = recent(rng, p.batches)
 	case "change":
 		r.change.ClearMetadata = rng.IntN(4) == 0
 		if rng.IntN(2) == 0 {
@@ -187,9 +190,13 @@ func (p *pool) ask(rng *rand.Rand, now time.Time, pages bool) request {
 		}
 	}
 	p.askPieces(rng, &r)
+	p.askSeveral(rng, &r)
 	if (r.op == "put" || r.op == "delete" || r.op == "change") && rng.IntN(4) == 0 {
 		r.match = recent(rng, p.etags)
 		r.cond = pick(rng, []string{"", "", "absent", "exists", "differ"})
+	}
+	if !slices.Contains([]string{"look", "touch", "drop", "append"}, r.op) {
+		r.token = "" // it is not asked about
 	}
 	return r
 }
@@ -204,8 +211,16 @@ func (p *pool) learn(r request, a answer) {
 	if r.op == "persist" && a.code == "" && !a.failed {
 		p.requests = append(p.requests, r.persist)
 	}
-	if r.op == "deletes" {
-		p.batches = append(p.batches, r.batch)
+	if a.upload.State == store.Ready {
+		p.ready = append(p.ready, a.upload.Token)
+	}
+	if a.code == "" || a.doubt {
+		switch r.op {
+		case "deletes", "move", "folder":
+			p.batches = append(p.batches, r.batch)
+		case "discard":
+			p.discards = append(p.discards, r.batch)
+		}
 	}
 	for _, f := range a.files {
 		if r.op != "list" {
@@ -251,6 +266,14 @@ func (m *modelWorld) send(o store.OwnerID, r request) (a answer) {
 			err = m.store.DeleteFile(ctx, o, r.path, cond)
 		case "deletes":
 			err = m.store.DeleteFiles(ctx, o, r.batch, r.ids)
+		case "folder":
+			a.count, err = m.store.DeleteFolder(ctx, o, r.batch, r.to)
+		case "move":
+			a.count, err = m.store.MoveFiles(ctx, o, r.batch, r.ids, slices.Clone(r.folders), r.to)
+		case "discard":
+			err = m.store.DiscardUploads(ctx, o, r.batch, r.tokens)
+		case "recall":
+			a.count, err = m.store.RestoreUploads(ctx, o, r.batch)
 		case "undo":
 			var taken []store.Path
 			a.files, taken, err = m.store.RestoreBatch(ctx, o, r.batch)
@@ -465,8 +488,13 @@ func swept(r store.SweepReport, err error) bool {
 
 func describe(r request, a answer) string {
 	s := fmt.Sprintf("%s %s %s %s %s %s %s %s", r.op, r.names, r.path, r.id, r.cond, r.match, r.ids, r.batch)
-	if r.op == "persist" {
+	switch r.op {
+	case "persist":
 		s = fmt.Sprintf("persist %+v", r.persist)
+	case "move", "folder":
+		s += fmt.Sprintf(" %q to %q, %d", r.folders, r.to, a.count)
+	case "discard", "recall":
+		s += fmt.Sprintf(" %s, %d", r.tokens, a.count)
 	}
 	if r.change.Path != nil {
 		s += " to " + string(*r.change.Path)
@@ -590,6 +618,9 @@ func beside(list []porcupine.Operation) {
 			if !slices.Contains([]string{"get", "list", "usage", "look"}, with.op) {
 				r.busy = true
 			}
+			if slices.Contains([]string{"put", "upload", "append", "concat"}, with.op) {
+				r.streams++
+			}
 			r.beside += bytesOf(with) + max(0, with.begin.Length) + int64(len(with.body)) + max(0, with.piece.Length)
 			if with.op == "concat" || with.piece.Last == store.LastPiece {
 				r.beside += 1 << 40 // what it had aside, and gave back
@@ -661,7 +692,7 @@ func accountModel(l store.Limits) porcupine.Model {
 }
 
 // modelSeeds are run every time. All but the first once found a mistake.
-var modelSeeds = []uint64{1, 2, 1668175176}
+var modelSeeds = []uint64{1, 2, 1668175176, 2494885759, 1732979071}
 
 // TestModel compares the store with the model, while the seams below it fail.
 // With MODEL_FOR, a duration, it goes on with new seeds for so long.

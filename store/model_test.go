@@ -21,6 +21,7 @@ type account struct {
 	uploads map[store.Token]waiting
 	ids     map[int]store.FileID // of file numbers, once an answer told
 	numbers int                  // files there ever were
+	moves   map[store.BatchID]moved
 }
 
 // content is a file; number stands for its id, which the store makes up.
@@ -50,7 +51,9 @@ type waiting struct {
 	request          string // that made it permanent
 	became           []found
 	grown            grown
-	freed            bool // expired, and a sweep has been by since
+	freed            bool          // expired, and a sweep has been by since
+	batch            store.BatchID // of a discarded one: what it went along with
+	back             time.Time     // and when it would have expired
 }
 
 type found struct {
@@ -66,6 +69,7 @@ type request struct {
 	contents []string
 	declared bool  // the one name and its size are said before the bytes
 	beside   int64 // bytes that requests at the same time may have on the way, or bring back
+	streams  int   // requests at the same time that may bring bytes
 	path     store.Path
 	id       store.FileID
 	token    store.Token
@@ -73,6 +77,8 @@ type request struct {
 	cond     string // absent, exists, differ, or "" for match alone
 	ids      []store.FileID
 	batch    store.BatchID
+	folders  []string
+	to       string // a folder
 	persist  store.Persist
 	change   store.Change
 	query    store.Query
@@ -83,7 +89,7 @@ type request struct {
 	piece        store.Piece
 	body         string
 	chunk, cutAt int           // how the body comes, and where it breaks off: -1 for nowhere
-	tokens       []store.Token // to be put together
+	tokens       []store.Token // to be put together, or discarded
 }
 
 // answer is what the store says, or the model expects.
@@ -97,6 +103,7 @@ type answer struct {
 	upload   store.Upload
 	repeated bool
 	usage    store.Usage
+	count    int
 	offered  int  // bytes of a piece that the store has read
 	cut      bool // the piece broke off
 }
@@ -105,6 +112,7 @@ func newAccount(l store.Limits) *account {
 	return &account{
 		limits: l,
 		files:  map[store.Path]content{}, uploads: map[store.Token]waiting{}, ids: map[int]store.FileID{},
+		moves: map[store.BatchID]moved{},
 	}
 }
 
@@ -114,7 +122,7 @@ func (a *account) key() string { return fmt.Sprint(*a) }
 func (a *account) clone() *account {
 	c := *a
 	c.files, c.uploads, c.ids = maps.Clone(a.files), maps.Clone(a.uploads), maps.Clone(a.ids)
-	c.trash = slices.Clone(a.trash)
+	c.trash, c.moves = slices.Clone(a.trash), maps.Clone(a.moves)
 	return &c
 }
 
@@ -132,7 +140,10 @@ func (a *account) step(r request, got answer) []*account {
 	next := a.clone()
 	want := next.apply(r, got.upload.Token)
 	least, most := next.used(r.now)
-	grows := r.op == "put" || r.op == "upload" || r.op == "restore" || r.op == "undo" && len(want.found) > 0
+	_, back := a.moves[r.batch]
+	grows := slices.Contains([]string{"put", "upload", "restore", "recall"}, r.op) ||
+		r.op == "undo" && len(want.found) > 0 && !back
+	tooLarge := slices.ContainsFunc(r.contents, func(c string) bool { return a.tooLarge(int64(len(c))) })
 	switch {
 	case got.failed || got.doubt && want.code != "":
 		return []*account{a}
@@ -140,10 +151,19 @@ func (a *account) step(r request, got answer) []*account {
 		return []*account{a, next}
 	case got.code == store.CodeNotFound && a.forgotten(r):
 		return []*account{a}
-	case got.code == store.CodeQuotaExceeded:
-		if a.crowded(r) || want.code == "" && grows && a.exceeds(most) {
+	case got.code == store.CodeRateLimited:
+		if len(r.contents) > 0 && a.busy(r) {
 			return []*account{a}
 		}
+		return nil
+	case got.code == store.CodeQuotaExceeded:
+		if !(tooLarge && r.declared) && a.crowded(r) || want.code == "" && grows && a.exceeds(most) {
+			return []*account{a}
+		}
+		return nil
+	case tooLarge && got.code == store.CodeTooLarge:
+		return []*account{a}
+	case tooLarge:
 		return nil
 	case got.code != want.code:
 		return nil
@@ -159,7 +179,7 @@ func (a *account) step(r request, got answer) []*account {
 		return nil
 	}
 	if !slices.Equal(got.folders, want.folders) || got.repeated != want.repeated ||
-		len(got.files) != len(want.found) {
+		got.count != want.count || len(got.files) != len(want.found) {
 		return nil
 	}
 	if r.query.Sort == store.Newest { // files of one instant have no order
@@ -222,6 +242,14 @@ func overLimits(u store.Usage, l store.Limits) bool {
 	return l.OwnerBytes > 0 && u.Bytes() > l.OwnerBytes || l.OwnerFiles > 0 && u.Count() > l.OwnerFiles
 }
 
+func (a *account) tooLarge(n int64) bool { return a.limits.FileSize > 0 && n > a.limits.FileSize }
+
+// busy reports whether a request may be refused because of those that run at
+// the same time.
+func (a *account) busy(r request) bool {
+	return a.limits.OwnerActive > 0 && r.streams >= a.limits.OwnerActive
+}
+
 // crowded reports whether bytes may be refused as they come in: there is no
 // room for them beside what is there and what comes in at the same time, or
 // for one more file.
@@ -248,12 +276,15 @@ func bytesOf(r request) (n int64) {
 }
 
 // forgotten: a sweep may have removed the tombstone of an upload that the
-// request names.
+// request names, or what it knows of a move.
 func (a *account) forgotten(r request) bool {
+	if m, ok := a.moves[r.batch]; ok && m.over(r.now) {
+		return true
+	}
 	for _, token := range slices.Concat(r.persist.Tokens, r.tokens, []store.Token{r.token}) {
 		if u, ok := a.uploads[token]; ok {
 			end := u.expires
-			if u.state == store.Ready || u.state == store.Receiving {
+			if u.state == store.Ready || u.state == store.Receiving || u.state == store.Discarded {
 				end = end.Add(ttl) // a sweep made it a tombstone then, or later
 			}
 			if !r.now.Before(end) {
@@ -325,6 +356,7 @@ func (a *account) apply(r request, token store.Token) expected {
 				a.uploads[token] = u
 			}
 		}
+		a.forgetMoves(r.now)
 		return expected{}
 	case "delete":
 		if _, ok := a.files[r.path]; !ok {
@@ -335,17 +367,8 @@ func (a *account) apply(r request, token store.Token) expected {
 		}
 		a.bury(r.path, r.now, store.BatchID{})
 		return expected{}
-	case "deletes":
-		for _, id := range r.ids {
-			p, ok := a.byID(id)
-			if !ok {
-				return refuse(store.CodeNotFound)
-			}
-			a.bury(p, r.now, r.batch)
-		}
-		return expected{}
-	case "undo":
-		return a.takeBack(r)
+	case "deletes", "folder", "move", "undo", "discard", "recall":
+		return a.several(r)
 	case "restore":
 		return a.restore(r.id, r.now)
 	case "change":
@@ -395,7 +418,7 @@ func newContent(s string, now time.Time) content {
 }
 
 func (u waiting) over(now time.Time) bool {
-	return u.state == store.Gone || u.state != store.Persisted && !now.Before(u.expires)
+	return u.state == store.Gone || u.state == store.Discarded || u.state != store.Persisted && !now.Before(u.expires)
 }
 
 func (a *account) etag(p store.Path) string {
