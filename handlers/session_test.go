@@ -284,6 +284,42 @@ func TestMembershipIsOld(t *testing.T) {
 	b.do(200, "GET", "/")
 }
 
+// TestAnotherAccount: a page that was made for one account does nothing for the
+// other one that has signed in since.
+func TestAnotherAccount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	b := w.browser()
+	b.signIn("alice", "/login")
+	page := b.do(200, "GET", "/")
+	alice := between(page.body, ` data-owner="`, `"`)
+	act := func(want int, path string, headers ...string) answer {
+		t.Helper()
+		return b.do(want, "POST", path, append(headers, "Sec-Fetch-Site", "same-origin", "Upload-Owner", alice)...)
+	}
+	tus := []string{"Tus-Resumable", "1.0.0", "Upload-Length", "1"}
+	act(201, "/tus/", tus...)
+	act(303, "/waiting/discard")
+
+	b.signIn("bob", "/login")
+	for _, a := range []answer{
+		act(401, "/tus/", tus...), act(401, "/waiting/discard"), act(401, "/keys"), b.do(401, "GET", "/files/me/", "Upload-Owner", alice),
+	} {
+		if a.header.Get("Location") != "" {
+			t.Errorf("it was done: %v", a.header)
+		}
+	}
+	a := act(401, "/tus/", append(tus, "Accept", "application/json")...)
+	if doc := field(t, a, "detail"); doc != "Another account is signed in now. Load the page again." {
+		t.Errorf("it is said: %q", doc)
+	}
+	if list := b.do(200, "GET", "/api/v1/uploads"); strings.Contains(list.body, "token") {
+		t.Errorf("bob has uploads now: %s", list.body)
+	}
+	b.signIn("alice", "/login")
+	act(201, "/tus/", tus...)
+}
+
 // TestSignOutEverywhere ends the sessions of all browsers, and no other's.
 func TestSignOutEverywhere(t *testing.T) {
 	t.Parallel()
