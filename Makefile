@@ -4,7 +4,7 @@
 # make test   every check and test, with the race detector; installs what it needs
 # make lint   the checks of the source alone
 # make cross  build and vet for the other systems that releases are for
-# make soak   the long forms of the crash and model tests, and of an adoption
+# make soak   the long forms of the crash and model tests, of an adoption and of a list
 # make bench  the benchmarks
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -64,6 +64,7 @@ cross/%:
 soak: tools
 	CRASH_ROUNDS=1000 go test -race -count=1 -timeout 3h -run 'TestCrash' -v ./e2e
 	ADOPT_FILES=100000 go test -count=1 -timeout 1h -run 'TestAdoptMany' -v ./e2e
+	LIST_FILES=100000 go test -count=1 -timeout 1h -run TestLongLists -v ./handlers
 	MODEL_FOR=10m go test -race -count=1 -timeout 3h -run TestModel -v ./store
 	CRASH_STATES=twice go test -count=1 -timeout 3h -run TestEveryCrashState -v ./store/blob/disk
 

@@ -61,6 +61,7 @@ func (l *lockedBuffer) String() string {
 
 type setup struct {
 	local  bool
+	hidden bool // no visible tree
 	auth   func(*auth.Config)
 	limits store.Limits
 	http   func(*handlers.Config)
@@ -81,8 +82,11 @@ func newWorld(t testing.TB, s setup) *world {
 	w.ok(err)
 	locks, err := lock.Open(filepath.Join(inner, "locks"))
 	w.ok(err)
-	shown, err := tree.Open(dir, blobs)
-	w.ok(err)
+	var shown store.Tree
+	if !s.hidden {
+		shown, err = tree.Open(dir, blobs)
+		w.ok(err)
+	}
 	w.store, err = store.Open(context.Background(), store.Options{
 		KV: db, Blobs: blobs, Tree: shown, Locks: locks, Limits: s.limits, TemporaryTTL: time.Hour, Undo: time.Hour,
 		Now: time.Now, Log: log,
