@@ -129,7 +129,7 @@ await run({
     await page.click('#submit [data-count]')
     await page.waitForSelector('#toasts :text("Saved 1 file")')
     await other.waitForSelector(`#waiting-list > li:has([title="${names[0]}"])`, { state: 'detached' })
-    assert.equal(await other.textContent('#submit [data-count]'), 'Submit 1 file')
+    await other.waitForSelector('#submit [data-count]:text-is("Submit 1 file")')
     assert.equal(await other.inputValue('#description'), 'typed in the other')
     await other.click('#submit [data-count]')
     await other.waitForSelector('#toasts :text("Saved 1 file")')
