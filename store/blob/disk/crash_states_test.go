@@ -103,11 +103,12 @@ func (r *replay) apply(e event) {
 		made := content{mode: e.Mode}
 		in.set(path.Base(e.Name), &inode{content: made, durable: made})
 	case "link":
-		there := r.bytes[existing(e.From)]
+		shown := last(r.tree[e.From]) // it may have had another link, before a crash
+		there := r.bytes[shown]
 		in.set(path.Base(e.Name), &inode{content: there, durable: there})
 		r.bytes[blob.Ref(e.Name)] = there
 		for i, ref := range r.tree[e.From] { // it is the same file now
-			if ref == existing(e.From) {
+			if ref == shown {
 				r.tree[e.From][i] = blob.Ref(e.Name)
 			}
 		}
