@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -397,8 +398,15 @@ func (m *modelWorld) end() {
 		m.t.Errorf("%d blobs for %d files", n, files)
 	}
 	for _, inner := range []string{"tmp", "displaced"} {
-		left, err := os.ReadDir(filepath.Join(m.dir, store.InternalDir, inner))
-		if err == nil && len(left) > 0 {
+		var left []string
+		dir := filepath.Join(m.dir, store.InternalDir, inner)
+		_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err == nil && name != dir {
+				left = append(left, fs.FormatDirEntry(d))
+			}
+			return err
+		})
+		if len(left) > 0 {
 			m.t.Errorf("%v is left in %s", left, inner)
 		}
 	}

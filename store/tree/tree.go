@@ -439,8 +439,8 @@ func (t *Tree) ours(entry string, info fs.FileInfo) (bool, error) {
 }
 
 // moveAside moves what is not ours, described by info, out of the tree. If it
-// is no longer there it does nothing. An empty folder, which has nothing to
-// keep, is removed.
+// is no longer there it does nothing. A folder without a file, which has nothing
+// to keep, is removed: most likely a neighbor is pruning it.
 func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
 	// Two paths may find the same file in their way. The second must not move
 	// what the first put in its place.
@@ -450,7 +450,7 @@ func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
 	if err != nil || !os.SameFile(info, now) {
 		return err
 	}
-	if info.IsDir() && removeFolder(t.root, entry) == nil {
+	if info.IsDir() && t.removeEmpty(entry) == nil {
 		return nil
 	}
 	to := displacedName(entry, time.Now())
@@ -464,6 +464,26 @@ func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
 		t.Aside(entry, to)
 	}
 	return nil
+}
+
+// removeEmpty removes a folder in which there are at most other empty ones.
+func (t *Tree) removeEmpty(dir string) error {
+	if err := removeFolder(t.root, dir); err == nil || isAbsent(err) {
+		return nil
+	}
+	inner, err := fs.ReadDir(t.root.FS(), dir)
+	for _, e := range inner {
+		if err == nil && !e.IsDir() {
+			err = fs.ErrExist
+		}
+		if err == nil {
+			err = t.removeEmpty(dir + "/" + e.Name())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return removeFolder(t.root, dir)
 }
 
 // displacedName is where an entry is moved to. A name that becomes longer than

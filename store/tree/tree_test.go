@@ -264,6 +264,19 @@ func TestForeignFiles(t *testing.T) {
 	})
 }
 
+// Folders without a file have nothing to keep; a neighbor may be pruning them.
+func TestForeignFolders(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok(os.MkdirAll(w.path("a/b/c"), 0o755))
+	w.ok(os.MkdirAll(w.path("a/d"), 0o755))
+	w.set("a", w.blob("ours"))
+	w.shows("a=ours")
+	if _, err := os.Stat(filepath.Join(w.dir, ".upload-service/displaced")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("they were moved aside (%v)", err)
+	}
+}
+
 // A person's file may be read-only as well.
 func TestForeignReadOnlyFile(t *testing.T) {
 	t.Parallel()
