@@ -602,9 +602,10 @@ func (a *Adoption) adopted(ctx context.Context, o Owner, old *oldFile) (bool, er
 	var f File
 	var there, left bool
 	err = a.s.view(ctx, func(t txn) (err error) {
-		var l leftover
-		if left, err = t.read(leftoverKey(old.name), &l); err == nil {
-			left = left && l.names(info)
+		noted, err := t.Get(leftoverKey(old.name))
+		if err == nil {
+			var l leftover
+			left = noted != nil && (decode(noted, &l) != nil || l.names(info))
 			f, there, err = t.file(o.ID, old.path)
 		}
 		return err
@@ -1041,23 +1042,26 @@ func (a *Adoption) settleLeftovers(ctx context.Context) error {
 		type entry struct {
 			name string
 			leftover
+			damaged error
 		}
 		var page []entry
 		err := a.s.view(ctx, func(t txn) error {
 			page = nil
-			var failed error
-			err := t.Scan(lo, hi, adoptBatch, func(k, v []byte) bool {
+			return t.Scan(lo, hi, adoptBatch, func(k, v []byte) bool {
 				e := entry{name: string(k[len(prefixLeftover):])}
-				failed = decode(v, &e.leftover)
+				e.damaged = decode(v, &e.leftover)
 				page = append(page, e)
-				return failed == nil
+				return true
 			})
-			return all(err, failed)
 		})
 		if err != nil || len(page) == 0 {
 			return err
 		}
 		for _, e := range page {
+			if e.damaged != nil { // it may be adopted, so it is neither removed nor adopted
+				a.left(e.name, "what is noted about it cannot be read; run check on the stopped service")
+				continue
+			}
 			slug, rest, _ := strings.Cut(e.name, "/")
 			unlock, err := a.s.locks.Lock(ctx, LockKey(slug, Path(rest)))
 			if err != nil {

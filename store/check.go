@@ -196,6 +196,9 @@ func (c *checker) owner(k, v []byte) error {
 		return err
 	}
 	c.sum.Owners++
+	if !bytes.Equal(k, ownerKey(o.ID)) {
+		c.finding("The owner %s is recorded under another name.", o.ID)
+	}
 	id, err := c.Get(slugIndex(o.Slug))
 	switch {
 	case err == nil && id == nil:
@@ -551,7 +554,10 @@ func (c *checker) adoption(ctx context.Context) error {
 			undigested++
 			return nil
 		}),
-		c.each(ctx, prefixLeftover, func(k, _ []byte) error {
+		c.each(ctx, prefixLeftover, func(k, v []byte) error {
+			if err := decode(v, &leftover{}); err != nil {
+				return err
+			}
 			c.waiting("%s is adopted under another name; the next adoption removes it.", k[len(prefixLeftover):])
 			return nil
 		}),

@@ -4,16 +4,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"upload-service/store"
 	"upload-service/store/blob"
 	"upload-service/store/blob/disk"
 	"upload-service/store/kv"
+	"upload-service/store/kv/kvtest"
 )
 
 // FuzzCursor: no cursor makes a listing leave its owner, or fail in another
@@ -57,87 +58,6 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// supposed is a store in which one record is another one, for as long as it is
-// set. Nothing that a transaction does then is kept.
-type supposed struct {
-	kv.Store
-
-	mu         sync.Mutex
-	key, value []byte // guarded by mu
-	left       int    // transactions before it refuses; guarded by mu
-}
-
-var errSupposed = errors.New("not kept")
-
-func (s *supposed) set(key, value []byte, left int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.key, s.value, s.left = key, value, left
-}
-
-// next is the record for one more transaction.
-func (s *supposed) next() (key, value []byte, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.left--; s.key != nil && s.left < 0 {
-		return nil, nil, errSupposed // what repeats until nothing is left would never end
-	}
-	return s.key, s.value, nil
-}
-
-func (s *supposed) Update(ctx context.Context, o string, fn func(kv.Tx) error, opts ...kv.Option) error {
-	key, value, err := s.next()
-	if err != nil {
-		return err
-	}
-	if key == nil {
-		return s.Store.Update(ctx, o, fn, opts...)
-	}
-	var answer error
-	err = s.Store.Update(ctx, o, func(tx kv.Tx) error {
-		if answer = tx.Put(key, value); answer == nil {
-			answer = fn(tx)
-		}
-		return errSupposed
-	})
-	if err == errSupposed {
-		err = answer
-	}
-	return err
-}
-
-func (s *supposed) View(ctx context.Context, fn func(kv.Tx) error) error {
-	key, value, err := s.next()
-	if err != nil {
-		return err
-	}
-	return s.Store.View(ctx, func(tx kv.Tx) error { return fn(supposedTx{tx, key, value}) })
-}
-
-func (s *supposed) Snapshot(ctx context.Context, fn func(kv.Tx) error) error { return s.View(ctx, fn) }
-
-// supposedTx reads another value at a key that is there.
-type supposedTx struct {
-	kv.Tx
-	key, value []byte
-}
-
-func (t supposedTx) Get(key []byte) ([]byte, error) {
-	if bytes.Equal(key, t.key) {
-		return t.value, nil
-	}
-	return t.Tx.Get(key)
-}
-
-func (t supposedTx) Scan(lo, hi []byte, limit int, fn func(k, v []byte) bool) error {
-	return t.Tx.Scan(lo, hi, limit, func(k, v []byte) bool {
-		if bytes.Equal(k, t.key) {
-			v = t.value
-		}
-		return fn(k, v)
-	})
-}
-
 // undeleted keeps every blob.
 type undeleted struct{ *disk.Store }
 
@@ -147,10 +67,10 @@ func (undeleted) Delete(_ context.Context, refs ...blob.Ref) ([]blob.Ref, error)
 // it, and never a panic.
 func FuzzRecord(f *testing.F) {
 	// 1. A record of every kind, and of every state of an upload.
-	s := &supposed{}
+	s := &kvtest.Supposed{}
 	w := newWorld(f, func(o *store.Options) {
 		s.Store = o.KV.(interface{ Unwrap() kv.Store }).Unwrap() // once is enough here
-		o.KV, o.Blobs = s, undeleted{o.Blobs.(*disk.Store)}
+		o.KV, o.Blobs, o.Tree = s, undeleted{o.Blobs.(*disk.Store)}, nil
 	})
 	ctx := f.Context()
 	w.old("carol/adopted", "old")
@@ -181,6 +101,12 @@ func FuzzRecord(f *testing.F) {
 	whole, err := w.store.Concatenate(ctx, alice, used, store.Begin{})
 	w.ok(err)
 	w.sweep(store.SweepOptions{DryRun: true}) // a preview
+	w.ok(w.kv.Update(ctx, "", func(tx kv.Tx) error {
+		return tx.Put([]byte("d/carol/adopted"), []byte("\x01"+`{"size":1,"modified":"2026-01-02T03:04:05Z"}`))
+	}))
+	root, err := os.OpenRoot(w.dir)
+	w.ok(err)
+	defer root.Close()
 
 	var keys, records [][]byte
 	kinds := map[string]bool{}
@@ -193,7 +119,7 @@ func FuzzRecord(f *testing.F) {
 			return true
 		})
 	}))
-	for kind := range strings.FieldsSeq("m/ o/ l/ q/ u/ n/ f/ i/ c/ z/ y/ b/ g/ e/ x/ h/ w/ r/") {
+	for kind := range strings.FieldsSeq("m/ o/ l/ q/ u/ n/ f/ i/ c/ z/ y/ b/ g/ e/ x/ h/ d/ w/ r/") {
 		if !kinds[kind] {
 			f.Errorf("there is no record of the kind %s", kind)
 		}
@@ -217,8 +143,8 @@ func FuzzRecord(f *testing.F) {
 		if len(value) > 1<<16 {
 			return
 		}
-		s.set(keys[int(which)%len(keys)], value, 10000)
-		defer s.set(nil, nil, 0)
+		s.Set(keys[int(which)%len(keys)], value, 10000)
+		defer s.Set(nil, nil, 0)
 		ctx := t.Context()
 		asked := func(what string, err error) {
 			if errors.Is(err, kv.ErrPanic) {
@@ -299,6 +225,17 @@ func FuzzRecord(f *testing.F) {
 		asked("adoption", err)
 		_, err = w.store.ListSweeps(ctx)
 		asked("sweeps", err)
+		if kind := keys[int(which)%len(keys)][0]; kind == 'd' || kind == 'm' {
+			a, err := w.store.BeginAdoption(ctx, store.AdoptOptions{Root: root, Left: func(string, string) {}})
+			asked("begin an adoption", err)
+			if err == nil {
+				_, err = a.Run(ctx)
+				asked("adopt", err)
+			}
+			if _, gone := root.Stat("carol/adopted"); gone != nil || kind == 'd' && err != nil {
+				t.Errorf("a name to remove that makes no sense: %v, %v", gone, err)
+			}
+		}
 		w.clock.advance(2 * ttl)
 		defer w.clock.advance(-2 * ttl)
 		for _, dry := range []bool{true, false} {
@@ -314,7 +251,7 @@ func FuzzRecord(f *testing.F) {
 		asked("check", err)
 		_, err = w.store.DigestAdopted(ctx)
 		asked("digest", err)
-		s.set(keys[int(which)%len(keys)], value, 20)
+		s.Set(keys[int(which)%len(keys)], value, 20)
 		_, err = w.store.Claim(ctx, "carol", bob)
 		asked("claim", err)
 	})

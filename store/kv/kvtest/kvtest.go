@@ -1,7 +1,8 @@
 // Package kvtest is the conformance suite of the kv seam: the laws of package
 // kv as tests. An engine that passes Run can be used by the domain.
 //
-// It also offers Twice, a store for the tests of code that uses the seam.
+// It also offers Twice and Supposed, stores for the tests of code that uses the
+// seam.
 //
 // The suite itself keeps the laws: its transaction functions can run more than
 // once, and it passes on a store wrapped by Twice.
