@@ -16,6 +16,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -145,13 +146,17 @@ func read(tx kv.Tx, key []byte, v any) (bool, error) {
 		return false, err
 	}
 	if len(b) == 0 || b[0] != recordVersion {
-		return false, fmt.Errorf("decode %T: unknown record version", v)
+		return false, fmt.Errorf("%w: decode %T: unknown record version", errDamaged, v)
 	}
 	if err := json.Unmarshal(b[1:], v); err != nil {
-		return false, fmt.Errorf("decode %T: %w", v, err)
+		return false, fmt.Errorf("%w: decode %T: %w", errDamaged, v, err)
 	}
 	return true, nil
 }
+
+// errDamaged is in the chain for a record that makes no sense. It signs nobody
+// in, and is in the way of no other: check names it.
+var errDamaged = errors.New("damaged record")
 
 func hashed(prefix string, sum [32]byte) []byte { return append([]byte(prefix), sum[:]...) }
 
@@ -166,6 +171,14 @@ func prefixEnd(prefix []byte) []byte {
 			return end[:i+1]
 		}
 	}
+}
+
+// sumIn is the digest that a key of the layout ends in.
+func sumIn(key []byte) (sum [32]byte, ok bool) {
+	if ok = len(key) >= len(sum); ok {
+		sum = [32]byte(key[len(key)-len(sum):])
+	}
+	return sum, ok
 }
 
 func digest(secret string) [32]byte { return sha256.Sum256([]byte(secret)) }

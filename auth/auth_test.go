@@ -28,7 +28,7 @@ import (
 // world is a real store below the service, with a clock of the test's own.
 type world struct {
 	*auth.Service
-	t      *testing.T
+	t      testing.TB
 	github *githubtest.Server
 	kv     kv.Store
 	store  *store.Store
@@ -37,7 +37,13 @@ type world struct {
 	cfg    auth.Config
 }
 
-func newWorld(t *testing.T, change func(*auth.Config)) *world {
+func newWorld(t testing.TB, change func(*auth.Config)) *world {
+	t.Helper()
+	return openWorld(t, kvtest.Twice, change)
+}
+
+// openWorld is newWorld with something else before the metadata.
+func openWorld(t testing.TB, before func(kv.Store) kv.Store, change func(*auth.Config)) *world {
 	t.Helper()
 	w := &world{t: t, github: githubtest.New(t), now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	dir := t.TempDir()
@@ -47,7 +53,7 @@ func newWorld(t *testing.T, change func(*auth.Config)) *world {
 	w.ok(err)
 	locks, err := lock.Open(filepath.Join(dir, ".upload-service", "locks"))
 	w.ok(err)
-	w.kv = kvtest.Twice(db)
+	w.kv = before(db)
 	w.store, err = store.Open(t.Context(), store.Options{
 		KV: w.kv, Blobs: blobs, Locks: locks, TemporaryTTL: time.Hour, Now: w.clock, Log: slog.New(slog.DiscardHandler),
 	})
@@ -650,8 +656,8 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// TestCheck damages lists of keys and sessions: a key that is not listed could
-// be used, but not revoked.
+// TestCheck damages lists of keys and sessions: what is not listed is good for
+// nothing until it is mended, since nobody could end it.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)

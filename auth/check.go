@@ -10,10 +10,10 @@ import (
 	"upload-service/store/kv"
 )
 
-// Check looks at the keys and sessions of a stopped service, both ways. A key
-// that its owner's index does not have can be used, but neither listed nor
-// revoked. Each thing that should not be is passed to note; with repair the
-// index is made equal to the records first, and mended is true.
+// Check looks at the keys and sessions of a stopped service, both ways. What its
+// owner's list does not have signs nobody in. Each thing that should not be is
+// passed to note; with repair the index is made equal to the records first, and
+// mended is true.
 func Check(ctx context.Context, db kv.Store, repair bool, note func(mended bool, sentence string)) error {
 	c := &checker{repair: repair, note: note}
 	err := db.Snapshot(ctx, func(tx kv.Tx) error {

@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"math/big"
@@ -121,8 +123,14 @@ func (s *Service) key(ctx context.Context, secret string) (Principal, error) {
 	var k Key
 	var scopes Scopes
 	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		k = Key{}
 		found, err := read(tx, hashed(prefixKey, sum), &k)
 		if err != nil || !found {
+			return orElse(err, errUnauthenticated)
+		}
+		// A key that its owner's list does not have could not be revoked.
+		listed, err := tx.Get(ofOwner(prefixOwnerKey, k.Owner, k.ID))
+		if err != nil || !bytes.Equal(listed, sum[:]) {
 			return orElse(err, errUnauthenticated)
 		}
 		scopes, err = allows(tx, k, now)
@@ -186,18 +194,20 @@ func keyByID(tx kv.Tx, o store.OwnerID, id string) (k Key, found bool, err error
 		return k, false, err
 	}
 	found, err = read(tx, append([]byte(prefixKey), sum...), &k)
-	return k, found, err
+	return k, found && k.Owner == o && k.ID == id, err
 }
 
 // keysOf are the keys of an owner, in no order.
 func keysOf(tx kv.Tx, o store.OwnerID) (list []Key, err error) {
 	prefix := ofOwner(prefixOwnerKey, o, "")
 	var failed error
-	err = tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(_, sum []byte) bool {
-		var k Key
-		var found bool
-		if found, failed = read(tx, append([]byte(prefixKey), sum...), &k); found {
+	err = tx.Scan(prefix, prefixEnd(prefix), maxKeys, func(index, _ []byte) bool {
+		k, found, err := keyByID(tx, o, string(index[len(prefix):]))
+		if found {
 			list = append(list, k)
+		}
+		if err != nil && !errors.Is(err, errDamaged) {
+			failed = err
 		}
 		return failed == nil
 	})
@@ -213,7 +223,7 @@ func dropDeadKeys(tx kv.Tx, o store.OwnerID, now time.Time) (n int, err error) {
 	}
 	for _, k := range list {
 		switch _, err := allows(tx, k, now); {
-		case err == nil:
+		case err == nil, errors.Is(err, errDamaged): // what is damaged may be restored
 			n++
 		case store.CodeOf(err) != store.CodeUnauthenticated:
 			return 0, err

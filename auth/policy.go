@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -82,16 +83,17 @@ func (s *Service) listed(ctx context.Context, list []string, id store.OwnerID, l
 // nothing is decided yet.
 func (s *Service) pin(ctx context.Context, login string, id store.OwnerID) (pinned store.OwnerID, err error) {
 	key := []byte(prefixPin + strings.ToLower(login))
+	decided := false
 	get := func(tx kv.Tx) error {
 		b, err := tx.Get(key)
-		pinned = store.OwnerID(b)
+		pinned, decided = store.OwnerID(b), b != nil // one that is damaged is nobody's
 		return err
 	}
-	if err := s.kv.View(ctx, get); err != nil || pinned != "" {
+	if err := s.kv.View(ctx, get); err != nil || decided {
 		return pinned, err
 	}
 	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {
-		if err := get(tx); err != nil || pinned != "" {
+		if err := get(tx); err != nil || decided {
 			return err
 		}
 		pinned = id
@@ -145,6 +147,9 @@ func (s *Service) noteMember(ctx context.Context, o store.OwnerID, org string) e
 	err := s.kv.View(ctx, func(tx kv.Tx) error {
 		m = member{}
 		_, err := read(tx, key, &m)
+		if errors.Is(err, errDamaged) {
+			m, err = member{}, nil // GitHub has just said it anew
+		}
 		return err
 	})
 	if err != nil || m.Org == org && now.Sub(m.At) < time.Hour {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -94,8 +95,14 @@ func (s *Service) SessionBySum(ctx context.Context, sum Sum) (Principal, error) 
 	now := s.cfg.Now()
 	var ses session
 	err := s.kv.View(ctx, func(tx kv.Tx) error {
+		ses = session{}
 		found, err := read(tx, hashed(prefixSession, sum), &ses)
 		if err != nil || !found || !now.Before(ses.ExpiresAt) {
+			return orElse(err, errUnauthenticated)
+		}
+		// One that its owner's list does not have could not be ended.
+		listed, err := tx.Get(ofOwner(prefixOwnerSes, ses.Owner, string(sum[:])))
+		if err != nil || listed == nil {
 			return orElse(err, errUnauthenticated)
 		}
 		return nil
@@ -141,6 +148,9 @@ func (s *Service) EndSession(ctx context.Context, id string) error {
 func endSession(tx kv.Tx, sum [32]byte) error {
 	var ses session
 	found, err := read(tx, hashed(prefixSession, sum), &ses)
+	if errors.Is(err, errDamaged) {
+		return tx.Delete(hashed(prefixSession, sum)) // of whoever it was
+	}
 	if err != nil || !found {
 		return err
 	}
@@ -153,8 +163,8 @@ const sessionPage = 500
 // EndAllSessions signs an owner out everywhere.
 func (s *Service) EndAllSessions(ctx context.Context, o store.OwnerID) error {
 	prefix := ofOwner(prefixOwnerSes, o, "")
-	_, err := s.endPages(ctx, prefix, prefixEnd(prefix), func(tx kv.Tx, sum [32]byte, _ []byte) error {
-		return endSession(tx, sum)
+	_, err := s.endPages(ctx, prefix, prefixEnd(prefix), func(tx kv.Tx, sum [32]byte, key []byte) error {
+		return orElse(endSession(tx, sum), tx.Delete(key))
 	})
 	return err
 }
@@ -179,10 +189,10 @@ func (s *Service) Sweep(ctx context.Context) (int, error) {
 		}
 		var ses session
 		found, err := read(tx, hashed(prefixSession, sum), &ses)
-		if err != nil || !found || now.Before(ses.ExpiresAt) {
-			return err
+		if err == nil && found && now.Before(ses.ExpiresAt) {
+			return nil
 		}
-		return dropSession(tx, sum, ses)
+		return endSession(tx, sum)
 	})
 }
 
@@ -199,8 +209,9 @@ func (s *Service) endPages(ctx context.Context, lo, hi []byte, end func(kv.Tx, [
 			})
 			seen = len(keys)
 			for _, k := range keys {
-				if err == nil && len(k) >= 32 {
-					err = end(tx, [32]byte(k[len(k)-32:]), k)
+				sum, ok := sumIn(k)
+				if err == nil && ok {
+					err = end(tx, sum, k)
 				}
 			}
 			return err
@@ -267,14 +278,17 @@ func (s *Service) RedeemSignInCode(ctx context.Context, code, old string, from B
 	return id, err
 }
 
+const signingBytes = 52
+
 // SigningKey is a random key to sign what goes out to a browser and comes
 // back. It is made once and kept with the data, so that what was signed before
-// a restart, or by another replica, still holds.
+// a restart, or by another replica, still holds. One that is damaged is made
+// anew: what it signed is short-lived.
 func (s *Service) SigningKey(ctx context.Context) (key []byte, err error) {
 	err = s.kv.Update(ctx, "", func(tx kv.Tx) error {
 		key = nil
 		found, err := read(tx, []byte(keySigning), &key)
-		if err != nil || found {
+		if found && len(key) == signingBytes || err != nil && !errors.Is(err, errDamaged) {
 			return err
 		}
 		key = []byte(randomText() + randomText())
@@ -331,11 +345,17 @@ func (s *Service) ListSessions(ctx context.Context, o store.OwnerID) (list []Ope
 		list = nil
 		var failed error
 		err := tx.Scan(prefix, prefixEnd(prefix), sessionPage, func(k, _ []byte) bool {
-			sum := [32]byte(k[len(k)-32:])
+			sum, ok := sumIn(k)
+			if !ok {
+				return true
+			}
 			var ses session
-			var found bool
-			if found, failed = read(tx, hashed(prefixSession, sum), &ses); found && now.Before(ses.ExpiresAt) {
+			found, err := read(tx, hashed(prefixSession, sum), &ses)
+			if found && ses.Owner == o && now.Before(ses.ExpiresAt) {
 				list = append(list, OpenSession{publicID(sum), ses.CreatedAt, ses.ExpiresAt.Add(-sessionLife), ses.From})
+			}
+			if err != nil && !errors.Is(err, errDamaged) {
+				failed = err
 			}
 			return failed == nil
 		})
@@ -359,13 +379,13 @@ func (s *Service) DropSession(ctx context.Context, o store.OwnerID, id string) e
 		var sum [32]byte
 		found := false
 		err := tx.Scan(prefix, prefixEnd(prefix), 1, func(k, _ []byte) bool {
-			sum, found = [32]byte(k[len(k)-32:]), true
+			sum, found = sumIn(k)
 			return false
 		})
 		if err != nil || !found {
 			return orElse(err, errNoSession)
 		}
-		return endSession(tx, sum)
+		return orElse(endSession(tx, sum), tx.Delete(ofOwner(prefixOwnerSes, o, string(sum[:]))))
 	})
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -66,12 +67,11 @@ func (s *Store) EnsureOwner(ctx context.Context, id OwnerID, login string) (Owne
 	}
 	now := s.now()
 	err = s.update(ctx, id, func(t txn) error {
-		o = Owner{}
-		found, err := t.read(ownerKey(id), &o)
+		was, found, err := t.owner(id)
 		if err != nil {
 			return err
 		}
-		if found {
+		if o = was; found {
 			o.Login = login
 			return t.write(ownerKey(id), o)
 		}
@@ -107,14 +107,24 @@ func (t txn) ownerBySlug(slug string) (o Owner, found bool, err error) {
 	if err != nil || id == nil {
 		return o, false, err
 	}
-	found, err = t.read(ownerKey(OwnerID(id)), &o)
+	return t.owner(OwnerID(id))
+}
+
+// owner returns an owner. A record that names another one would let the one
+// act as the other.
+func (t txn) owner(id OwnerID) (o Owner, found bool, err error) {
+	found, err = t.read(ownerKey(id), &o)
+	if found && err == nil && o.ID != id {
+		err = fmt.Errorf("owner %s: its record is that of %s", id, o.ID)
+	}
 	return o, found, err
 }
 
 // OwnerByID returns an owner or CodeNotFound.
 func (s *Store) OwnerByID(ctx context.Context, id OwnerID) (o Owner, err error) {
-	err = s.view(ctx, func(t txn) error {
-		found, err := t.read(ownerKey(id), &o)
+	err = s.view(ctx, func(t txn) (err error) {
+		var found bool
+		o, found, err = t.owner(id)
 		if err == nil && !found {
 			err = errNoOwner
 		}
