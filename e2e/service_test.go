@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -626,5 +627,43 @@ func TestPeriodicSweep(t *testing.T) {
 	})
 	if a, err := s.do("GET", "/api/v1/uploads/"+u.Token, nil); err != nil || a.status != 410 && a.status != 404 {
 		t.Errorf("got %d %s, %v", a.status, a.body, err)
+	}
+}
+
+// TestCheckReadsEveryPage damages the metadata file where no start would look.
+func TestCheckReadsEveryPage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	for i := range 100 {
+		s.must(t, 201, "PUT", fmt.Sprintf("/files/me/%d", i), strings.NewReader("x"))
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := command(t, dir, nil, "check"); code != 0 {
+		t.Fatalf("check of what is whole: %d %s", code, out)
+	}
+	meta := filepath.Join(dir, "uploads", ".upload-service", "meta.db")
+	b, err := os.ReadFile(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A page begins with its number, its kind and the count of its entries; 2 is
+	// a leaf. Those with few entries are needed to open the file at all.
+	damaged := 0
+	for page := b[:len(b):len(b)]; len(page) >= os.Getpagesize(); page = page[os.Getpagesize():] {
+		kind, entries := binary.NativeEndian.Uint16(page[8:]), binary.NativeEndian.Uint16(page[10:])
+		if kind == 2 && entries > 5 {
+			clear(page[:os.Getpagesize()])
+			damaged++
+		}
+	}
+	if err := os.WriteFile(meta, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, code := command(t, dir, nil, "check")
+	if code != 1 || !strings.Contains(out, "The metadata file is damaged: ") {
+		t.Errorf("check with %d damaged pages: %d %s", damaged, code, out)
 	}
 }

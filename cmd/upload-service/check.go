@@ -21,6 +21,14 @@ func check(ctx context.Context, p *program, opts store.CheckOptions) (findings i
 	say := func(o store.Outcome, sentence string) {
 		fmt.Fprintf(p.stdout, "%-8s %s\n", o+":", sentence)
 	}
+	// What a damaged file says about the rest means nothing.
+	err = q.kv.Verify(func(mistake error) {
+		findings++
+		say(store.Found, fmt.Sprintf("The metadata file is damaged: %v.", mistake))
+	})
+	if err != nil || findings > 0 {
+		return findings, errors.Join(err, q.close())
+	}
 	sum, err := store.Check(ctx, q.opts, opts, say)
 	if err == nil {
 		err = auth.Check(ctx, q.kv, opts.Repair, func(mended bool, sentence string) {

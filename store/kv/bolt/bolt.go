@@ -46,6 +46,13 @@ const (
 	// Reserved addresses cost no memory, but 32-bit systems have none to
 	// spare: there this is 0, which lets bbolt choose.
 	mmapSize = 16 << 30 * (strconv.IntSize / 64)
+
+	// maxListed bounds the free pages that a commit lists in the file, which
+	// takes 8 bytes each. With the list the next Open is done at once; without
+	// it, Open looks at every page: a second for a million files. After a large
+	// removal the list would be most of what a commit writes, so it waits until
+	// enough of those pages are in use again.
+	maxListed = 8192
 )
 
 // Options are the settings of Open.
@@ -90,13 +97,10 @@ var errFailed = fmt.Errorf("bolt: stopped after a failed commit: %w", kv.ErrInDo
 // another process has the file open.
 func Open(path string, opts Options) (*Store, error) {
 	options := bbolt.Options{
-		Timeout: opts.Timeout,
-		// The list of free pages is rebuilt at open instead of being written
-		// with every commit, where its size would decide the latency.
-		NoFreelistSync:  true,
+		Timeout:         opts.Timeout,
+		NoFreelistSync:  true, // each commit decides
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: mmapSize,
-		NoStatistics:    true,
 	}
 	if options.Timeout == 0 {
 		options.Timeout = time.Second
@@ -124,6 +128,7 @@ func Open(path string, opts Options) (*Store, error) {
 		failed:  make(chan struct{}),
 		closing: make(chan struct{}),
 	}
+	s.listFreePages()
 	err = db.Update(func(btx *bbolt.Tx) error {
 		s.durable.Store(int64(btx.ID()))
 		_, err := btx.CreateBucketIfNotExists([]byte(bucketName))
@@ -329,11 +334,33 @@ func (c *call) run(t *tx) (err error) {
 	return c.fn(t)
 }
 
+// listFreePages decides whether the next commit lists the free pages.
+func (s *Store) listFreePages() {
+	stats := s.db.Stats()
+	s.db.NoFreelistSync = stats.FreePageN+stats.PendingPageN > maxListed
+}
+
+// Verify looks at every page of the file and passes on what is wrong: a page
+// that is used twice, or damaged, keys out of order. Nothing may be updated
+// meanwhile. It costs O(file).
+func (s *Store) Verify(found func(error)) error {
+	btx, err := s.db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	defer btx.Rollback() //nolint:errcheck // it only reads
+	for mistake := range btx.Check() {
+		found(mistake)
+	}
+	return nil
+}
+
 // commit commits btx. If the outcome is in doubt it fails the store.
 func (s *Store) commit(btx *bbolt.Tx) error {
 	s.committing.Lock()
 	defer s.committing.Unlock()
 	id := int64(btx.ID())
+	s.listFreePages()
 	failpoint.Hit("commit: before")
 	err := btx.Commit()
 	if err == nil {

@@ -3,8 +3,11 @@ package bolt_test
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -166,6 +169,96 @@ func TestOpen(t *testing.T) {
 
 // TestSharedCommits queues calls behind one that is running: they share its
 // commit.
+// TestFreePagesAreListed: the start does not look at every page, unless so many
+// are free that listing them would decide what a commit costs.
+func TestFreePagesAreListed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	s, err := bolt.Open(path, bolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	update := func(fn func(tx kv.Tx, key []byte) error, n int) {
+		t.Helper()
+		err := s.Update(t.Context(), "", func(tx kv.Tx) error {
+			for i := range n {
+				if err := fn(tx, fmt.Appendf(nil, "key %06d", i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(tx kv.Tx, key []byte) error { return tx.Put(key, make([]byte, 4000)) }
+	remove := func(tx kv.Tx, key []byte) error { return tx.Delete(key) }
+	for _, step := range []struct {
+		name   string
+		fn     func(kv.Tx, []byte) error
+		n      int
+		listed bool
+	}{
+		{"a few", put, 100, true},
+		{"many", put, 10000, true},
+		{"many less", remove, 9900, true}, // its pages are free for the next commit
+		{"one more", put, 1, false},
+		{"one more, with all those free", put, 1, false},
+		{"many again", put, 10000, false},
+		{"one after them", put, 1, true},
+	} {
+		update(step.fn, step.n)
+		if got := listed(t, path); got != step.listed {
+			t.Errorf("after %s the free pages are listed: %t", step.name, got)
+		}
+		// What a crash leaves opens.
+		image := path + ".crashed"
+		if b, err := os.ReadFile(path); err != nil || os.WriteFile(image, b, 0o600) != nil {
+			t.Fatal(err)
+		}
+		crashed, err := bolt.Open(image, bolt.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = crashed.View(t.Context(), func(tx kv.Tx) error {
+			v, err := tx.Get([]byte("key 000000"))
+			if len(v) != 4000 && step.name != "many less" {
+				t.Errorf("after %s there are %d bytes", step.name, len(v))
+			}
+			return err
+		})
+		if err := errors.Join(err, crashed.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listed reports whether the last commit of a bbolt file lists its free pages:
+// its meta page, the one with the higher id, says where.
+func listed(t *testing.T, path string) bool {
+	t.Helper()
+	b := make([]byte, 2*os.Getpagesize())
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.ReadFull(f, b); err != nil {
+		t.Fatal(err)
+	}
+	var list, latest uint64
+	for _, page := range [][]byte{b, b[os.Getpagesize():]} {
+		if id := binary.NativeEndian.Uint64(page[64:]); id >= latest {
+			list, latest = binary.NativeEndian.Uint64(page[48:]), id
+		}
+	}
+	return list != math.MaxUint64
+}
+
 func TestSharedCommits(t *testing.T) {
 	t.Parallel()
 	const clients = 64
