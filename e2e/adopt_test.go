@@ -407,7 +407,15 @@ func TestAdoptOthersFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	out, code := asOther("adopt")
+	const copied = "2 of the files, 12 B, cannot be linked and "
+	out, code := asOther("adopt", "--dry-run")
+	if os.Getuid() == 0 && (code != 0 || !strings.Contains(out, `copy: "erin/a"`) || !strings.Contains(out, copied+"would be copied.")) {
+		t.Errorf("adopt --dry-run: exit %d\n%s", code, out)
+	}
+	out, code = asOther("adopt")
+	if os.Getuid() == 0 && !strings.Contains(out, copied+"were copied.") {
+		t.Errorf("adopt does not say what it copied:\n%s", out)
+	}
 	if code != 0 || !strings.Contains(out, "Adopted 7 files and 2 temporary uploads") ||
 		!strings.Contains(out, `left: "erin/`+uuid+`/b": it is adopted, but its old name cannot be removed`) {
 		t.Fatalf("adopt: exit %d\n%s", code, out)

@@ -52,6 +52,8 @@ type AdoptOptions struct {
 	Resolve func(ctx context.Context, login string) (OwnerID, error)
 	// Left is called for each thing that stays as it is, with the reason.
 	Left func(name, reason string)
+	// Linkable foretells, in a preview, which files need not be copied. Nil: all.
+	Linkable func(name string, info fs.FileInfo) bool
 }
 
 // AdoptReport counts what was adopted by one run.
@@ -61,6 +63,8 @@ type AdoptReport struct {
 	Files     int64
 	Uploads   int64 // temporary ones
 	Bytes     int64 // of both
+	Copied    int64 // files that could not be linked, also of uploads
+	CopyBytes int64 // of these
 	Left      int64
 }
 
@@ -643,7 +647,12 @@ func (a *Adoption) count(f *find) {
 		a.report.Uploads++
 	}
 	for _, old := range f.files {
-		a.report.Bytes += old.info.Size()
+		size := old.info.Size()
+		a.report.Bytes += size
+		if old.copied || a.dry && a.opts.Linkable != nil && !a.opts.Linkable(old.name, old.info) {
+			a.report.Copied++
+			a.report.CopyBytes += size
+		}
 	}
 }
 

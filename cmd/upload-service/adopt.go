@@ -15,6 +15,7 @@ import (
 
 	"upload-service/auth"
 	"upload-service/store"
+	"upload-service/store/blob/disk"
 )
 
 // adoptRequest is what the "adopt" command is asked for.
@@ -176,7 +177,7 @@ func adopt(ctx context.Context, p *program, claims []claim) (err error) {
 	}
 	report, err := run.Run(ctx)
 	if err == nil || store.CodeOf(err) == store.CodeFull {
-		p.sayAdopted("Adopted", report)
+		p.sayAdopted("Adopted", "were", report)
 	}
 	if err != nil {
 		return err
@@ -212,11 +213,25 @@ func previewAdoption(ctx context.Context, p *program, claims []claim) (err error
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	report, err := store.PreviewAdoption(ctx, opts, store.AdoptOptions{Root: root, Left: p.sayLeft})
+	folder, err := root.Stat(store.InternalDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		folder, err = root.Stat(".")
+	}
 	if err != nil {
 		return err
 	}
-	p.sayAdopted("Would adopt", report)
+	linkable := func(name string, file fs.FileInfo) bool {
+		ok := disk.Linkable(folder, file)
+		if !ok {
+			fmt.Fprintf(p.stdout, "copy: %q: it cannot be linked\n", name)
+		}
+		return ok
+	}
+	report, err := store.PreviewAdoption(ctx, opts, store.AdoptOptions{Root: root, Left: p.sayLeft, Linkable: linkable})
+	if err != nil {
+		return err
+	}
+	p.sayAdopted("Would adopt", "would be", report)
 	for _, c := range claims {
 		fmt.Fprintf(p.stdout, "Would give the files of %s to %s.\n", c.login, c.to)
 	}
@@ -227,7 +242,11 @@ func (p *program) sayLeft(name, reason string) {
 	fmt.Fprintf(p.stdout, "left: %q: %s\n", name, strings.TrimSuffix(reason, "."))
 }
 
-func (p *program) sayAdopted(verb string, r store.AdoptReport) {
+func (p *program) sayAdopted(verb, copied string, r store.AdoptReport) {
 	fmt.Fprintf(p.stdout, "%s %d files and %d temporary uploads, %s, of %d logins (%d unclaimed). Left %d.\n",
 		verb, r.Files, r.Uploads, humanize.IBytes(uint64(r.Bytes)), r.Owners, r.Unclaimed, r.Left)
+	if r.Copied > 0 {
+		fmt.Fprintf(p.stdout, "%d of the files, %s, cannot be linked and %s copied.\n",
+			r.Copied, humanize.IBytes(uint64(r.CopyBytes)), copied)
+	}
 }
