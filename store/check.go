@@ -656,7 +656,7 @@ func (c *checker) strayEntries(ctx context.Context) error {
 		for _, s := range same {
 			switch {
 			case !s.ours:
-				c.foreign(s.slug, s.path, s.info)
+				c.foreign(s.slug, s.path, isAdoptable(true, s.slug, s.path, s.info))
 			case !c.opts.Repair:
 				c.finding("%s/%s is one more name of a file of ours; check --repair removes it.", s.slug, s.path)
 			default:
@@ -672,12 +672,20 @@ func (c *checker) strayEntries(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (c *checker) foreign(slug, path string, info fs.FileInfo) {
+func (c *checker) foreign(slug, path string, adoptable bool) {
 	advice := "adopt takes files over"
-	if path == "" || !info.Mode().IsRegular() {
+	if !adoptable {
 		advice = "adopt leaves it: move it elsewhere"
 	}
 	c.finding("%s has no record: somebody put it there (%s).", entryName(slug, path), advice)
+}
+
+// isAdoptable reports whether an adoption takes over what Walk visits: a file
+// with a name that we can have, in an owner's folder or in one that is named
+// like a login.
+func isAdoptable(owned bool, slug, path string, info fs.FileInfo) bool {
+	_, err := ParsePath(path)
+	return err == nil && info.Mode().IsRegular() && (owned || loginSyntax.MatchString(slug))
 }
 
 // entryName is the name of what Walk visits; path is "" beside the owners'
@@ -704,16 +712,17 @@ func (c *checker) visibleTree() error {
 			c.waiting("The visible tree still shows %s/%s; the next start removes it.", slug, path)
 			return nil
 		}
+		adoptable := isAdoptable(id != nil, slug, path, info)
 		leftover, err := c.Get(leftoverKey(slug + "/" + path))
 		switch {
 		case err != nil || leftover != nil:
 			return err
-		case c.adopting:
+		case c.adopting && adoptable:
 			c.waiting("%s is not adopted yet; the next start goes on.", entryName(slug, path))
 		case id != nil && path != "" && info.Mode().IsRegular() && info.Mode().Perm()&0o222 == 0:
 			c.strays[info.Size()] = append(c.strays[info.Size()], &stray{slug: slug, path: path, info: info})
 		default:
-			c.foreign(slug, path, info)
+			c.foreign(slug, path, adoptable)
 		}
 		return nil
 	})

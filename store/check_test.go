@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,13 @@ func TestCheckFindsDamage(t *testing.T) {
 		"tree has a stranger":       {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "alice", "g"), nil, 0o600)) }, "alice/g has no record: somebody put it there (adopt takes", true},
 		"tree has a link":           {func(w *world, f store.File) { w.ok(os.Symlink("f", filepath.Join(w.dir, "alice", "g"))) }, "alice/g has no record: somebody put it there (adopt leaves it", true},
 		"a file beside the folders": {func(w *world, f store.File) { w.ok(os.WriteFile(filepath.Join(w.dir, "notes"), nil, 0o600)) }, "notes has no record: somebody put it there (adopt leaves it", true},
+		"a file in nobody's folder": {func(w *world, f store.File) { w.old("no~login/f", "") }, "no~login/f has no record: somebody put it there (adopt leaves it", true},
+		"a file in a login's":       {func(w *world, f store.File) { w.old("zoe/f", "") }, "zoe/f has no record: somebody put it there (adopt takes", true},
+		"a name we cannot have":     {func(w *world, f store.File) { w.old("alice/a\x01", "") }, "somebody put it there (adopt leaves it", true},
+		"owner is another": {func(w *world, f store.File) {
+			put(w, "o/github:2", []byte("\x01"+`{"id":"github:1","slug":"alice","login":"alice"}`))
+		}, "recorded under another name", true},
+		"leftover is unreadable": {func(w *world, f store.File) { put(w, "d/carol/f", []byte("\x01{")) }, "cannot be used", true},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +108,27 @@ func TestCheckFindsDamage(t *testing.T) {
 				t.Errorf("after the repair: findings %q, were %q", again, findings)
 			}
 		})
+	}
+}
+
+// While an adoption is due, what it will take over waits for it. The rest is a
+// finding then, too.
+func TestCheckWhileAdopting(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.ok(w.kv.Update(t.Context(), "", func(tx kv.Tx) error {
+		return tx.Put([]byte("m/adoption"), []byte("\x01"+`{"since":"2026-01-02T03:04:05Z"}`))
+	}))
+	for _, name := range []string{"alice/f", "zoe/f", "no~login/f"} {
+		w.old(name, "")
+	}
+	findings, waiting := w.check(store.CheckOptions{})
+	slices.Sort(waiting)
+	if len(waiting) != 2 || !strings.HasPrefix(waiting[0], "alice/f is not adopted yet") || !strings.HasPrefix(waiting[1], "zoe/f is") {
+		t.Errorf("waiting %q", waiting)
+	}
+	if len(findings) != 1 || !strings.HasPrefix(findings[0], "no~login/f has no record") {
+		t.Errorf("findings %q", findings)
 	}
 }
 
