@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"reflect"
 	"strings"
@@ -46,6 +47,38 @@ func TestPersist(t *testing.T) {
 	_, _, err = w.store.PersistUploads(ctx, alice, req)
 	w.wantCode(err, store.CodeNotFound, "after the tombstone")
 	w.wantFile(alice, "in/a", "one")
+}
+
+// TestTombstone: what is left of a persisted upload answers HEAD and the same
+// persist again, and keeps nothing that nobody asks for.
+func TestTombstone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustPut(alice, "f", "in the way")
+	sum := sha256.Sum256([]byte("content"))
+	u := w.begin(alice, store.Begin{
+		Name: "f", Length: 7, Purpose: "invoice", Label: "its label", Want: store.Digest{SHA256: sum[:]},
+		Then: &store.Goal{OnConflict: store.Fail},
+	})
+	_, err := w.append(u, "content", store.Piece{Last: store.AtLength})
+	w.wantCode(err, store.CodeConflict, "a file that is there")
+	req := store.Persist{
+		Tokens: []store.Token{u.Token}, Folder: "to", Metadata: map[string]string{"k": "v"}, Tags: []string{"t"},
+		Expect: store.Expect{Purpose: "invoice"},
+	}
+	first, _, err := w.store.PersistUploads(t.Context(), alice, req)
+	w.ok(err)
+	again, repeated, err := w.store.PersistUploads(t.Context(), alice, req)
+	w.ok(err)
+	if !repeated || !reflect.DeepEqual(first, again) {
+		t.Errorf("became %+v, and again %+v", first, again)
+	}
+	u, err = w.store.GetUpload(t.Context(), alice, u.Token)
+	w.ok(err)
+	want := store.Growth{Offset: 7, Length: 7, Label: "its label"}
+	if u.Purpose != "" || u.Growth == nil || !reflect.DeepEqual(*u.Growth, want) {
+		t.Errorf("left are %q and %+v", u.Purpose, u.Growth)
+	}
 }
 
 // TestLargestPersist persists as much as one upload can bring, with all the

@@ -175,10 +175,14 @@ func (t txn) forgetUpload(u Upload) error {
 	)
 }
 
-// tombstone is what stays of an upload: its contents are no longer its own,
-// and stop counting.
+// tombstone is what stays of an upload: its contents are no longer its own, and
+// stop counting. Of how it came it keeps what HEAD and a repeated Concatenate ask
+// for.
 func (u Upload) tombstone(state State, until time.Time) Upload {
-	u.State, u.ExpiresAt, u.Parts, u.Batch, u.BackUntil = state, until, nil, BatchID{}, time.Time{}
+	u.State, u.ExpiresAt, u.Purpose, u.Parts, u.Batch, u.BackUntil = state, until, "", nil, BatchID{}, time.Time{}
+	if g := u.Growth; g != nil {
+		u.Growth = &Growth{Offset: g.Offset, Length: g.Length, Partial: g.Partial, Of: g.Of, Into: g.Into, Label: g.Label}
+	}
 	return u
 }
 

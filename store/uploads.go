@@ -168,7 +168,7 @@ func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, swee
 	// What stays counts against no quota, so it is little: the reason, and what
 	// a repeated Concatenate asks for.
 	end := u.tombstone(Gone, now.Add(ttl))
-	end.Reason, end.Purpose = reason, ""
+	end.Reason = reason
 	if g := u.Growth; g != nil {
 		end.Growth = &Growth{Partial: g.Partial, Into: g.Into}
 	}
