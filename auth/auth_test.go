@@ -380,6 +380,9 @@ func TestKeys(t *testing.T) {
 	if p.Owner.ID != "github:1" || p.KeyID != first.ID || !p.Can(auth.Admin) || p.Can(auth.Delete) {
 		t.Errorf("got %+v", p)
 	}
+	if list, err := w.ListKeys(ctx, "github:1"); err != nil || list[0].LastUsedAt.Before(list[0].CreatedAt) {
+		t.Errorf("used before it was made: %+v, %v", list, err)
+	}
 	_, _, err = w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Delete}})
 	w.wantCode(err, store.CodeForbidden, "more than the minting key has")
 	_, child, err := w.NewKey(ctx, p, auth.KeySpec{Scopes: auth.Scopes{auth.Admin, auth.Read}})

@@ -183,7 +183,9 @@ func (s *Service) noteUse(ctx context.Context, sum [32]byte, now time.Time) {
 		if err != nil || !found || now.Sub(k.LastUsedAt) < time.Hour {
 			return err
 		}
-		k.LastUsedAt = now.Truncate(time.Hour)
+		if k.LastUsedAt = now.Truncate(time.Hour); k.LastUsedAt.Before(k.CreatedAt) {
+			k.LastUsedAt = k.CreatedAt
+		}
 		return write(tx, hashed(prefixKey, sum), k)
 	})
 }

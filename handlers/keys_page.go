@@ -52,8 +52,10 @@ func keyViews(keys []auth.Key, at string) (list []views.Key) {
 			ID: k.ID, Name: k.Name, CreatedAt: k.CreatedAt, LastUsedAt: k.LastUsedAt, ExpiresAt: k.ExpiresAt,
 			Revoke: at + k.ID + "/revoke",
 		}
-		for _, scope := range k.Scopes {
-			v.Scopes = append(v.Scopes, string(scope))
+		for _, scope := range auth.AllScopes { // in the order of the form
+			if k.Scopes.Has(scope) {
+				v.Scopes = append(v.Scopes, string(scope))
+			}
 		}
 		list = append(list, v)
 	}
