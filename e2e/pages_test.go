@@ -47,14 +47,21 @@ func TestPages(t *testing.T) {
 			if name == "quota" {
 				settings = append(settings, "UPLOAD_OWNER_QUOTA=50MB", "UPLOAD_MAX_FILE_SIZE=30MB", "UPLOAD_OWNER_MAX_FILES=5")
 			}
-			s := start(t, t.TempDir(), settings...)
+			if name == "errors" {
+				settings = append(settings, "UPLOAD_MAX_FILE_SIZE=1MB")
+			}
+			dir := t.TempDir()
+			s := start(t, dir, settings...)
 			job := map[string]any{
 				"base": s.url, "key": s.key, "session": s.openSession(t), "chromium": chromium, "shots": shots,
-				"scratch": t.TempDir(),
+				"scratch": t.TempDir(), "data": filepath.Join(dir, "uploads"),
 			}
 			switch name {
 			case "signin", "tabs":
 				addGitHub(t, job)
+			case "errors":
+				full := start(t, t.TempDir(), "UPLOAD_LOG_LEVEL=error", "UPLOAD_MIN_FREE=1000TB")
+				job["full"] = map[string]any{"base": full.url, "session": full.openSession(t)}
 			case "upload":
 				network := newNetwork(t, s.url)
 				network.bad(func(int) fate { return fate{after: 12 << 20, cut: true} })

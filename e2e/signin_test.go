@@ -149,7 +149,7 @@ func TestSignInWithGitHub(t *testing.T) {
 func addGitHub(t *testing.T, job map[string]any) {
 	github := githubtest.New(t)
 	github.SignInAs("")
-	settings := append(github.Settings(), "GITHUB_ALLOWED_USERS=alice,root", "UPLOAD_LOG_LEVEL=warn")
+	settings := append(github.Settings(), "GITHUB_ALLOWED_USERS=alice,root", "UPLOAD_ADMINS=root", "UPLOAD_LOG_LEVEL=warn")
 	job["github"] = start(t, t.TempDir(), settings...).url
 	job["down"] = start(t, t.TempDir(), append(settings, "GITHUB_API_URL=http://127.0.0.1:1")...).url
 	job["fresh"] = start(t, t.TempDir()).signIn

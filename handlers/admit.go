@@ -64,6 +64,9 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 			return err
 		}
 	}
+	if known {
+		c.Locals("principal", p) // the page of a refusal is theirs, too
+	}
 	// 3. May they?
 	if !r.need.public {
 		if !known {
@@ -73,9 +76,6 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 			return store.Errorf(store.CodeForbidden,
 				"This needs the scope %q, which your credential does not have.", r.need.scope).WithCause(errNeedsScope)
 		}
-	}
-	if known {
-		c.Locals("principal", p)
 	}
 	// 4. A body beyond the limit is not even begun.
 	if body := transport.Body(c); body != nil {

@@ -10,25 +10,8 @@ await run({
     await narrow(page)
   },
 
-  async 'a page that is not there says so'(open) {
-    const { page } = await open({ allow: [/404/] })
-    assert.equal((await page.goto(job.base + '/nothing')).status(), 404)
-    assert.equal(await page.textContent('h1'), 'There is nothing here')
-    await page.goto(job.base + '/')
-    await page.evaluate(() => {
-      const link = document.createElement('a')
-      link.href = '/nothing'
-      document.querySelector('main').prepend(link)
-      window.htmx.process(document.querySelector('main'))
-      link.click()
-    })
-    await page.waitForSelector('h1:has-text("There is nothing here")')
-  },
-
   async 'they look right, and everybody can use them'(open) {
     await looks(open, 'docs', (page) => page.goto(job.base + '/docs'))
     await looks(open, 'errors', (page) => page.goto(job.base + '/docs/errors'))
-    const mistaken = (options) => open({ ...options, allow: [/404/] })
-    await looks(mistaken, 'not-found', (page) => page.goto(job.base + '/nothing'))
   },
 })

@@ -49,14 +49,14 @@ export async function run(steps) {
 // open makes a browser window. Whatever goes wrong in its pages, policy
 // violations included, is in problems and fails the step at its end.
 async function open(browser, opened, {
-  signedIn = true, scheme = 'light', width = 1400, height = 900, javaScript = true, allow = [], base = job.base, ...more
+  signedIn = true, session = job.session, scheme = 'light', width = 1400, height = 900, javaScript = true, allow = [], base = job.base, ...more
 } = {}) {
   const context = await browser.newContext({
     viewport: { width, height }, colorScheme: scheme, javaScriptEnabled: javaScript, reducedMotion: 'reduce', ...more,
   })
   if (signedIn) {
     await context.addCookies([{
-      name: 'upload_session', value: job.session, url: base, httpOnly: true, sameSite: 'Lax',
+      name: 'upload_session', value: session, url: base, httpOnly: true, sameSite: 'Lax',
     }])
   }
   const page = await context.newPage()
@@ -79,10 +79,7 @@ async function open(browser, opened, {
 export async function axe(page, label = page.url(), schemes = ['light', 'dark']) {
   await page.evaluate(axeSource)
   for (const colorScheme of schemes) {
-    if (schemes.length > 1) {
-      await page.emulateMedia({ colorScheme })
-      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))
-    }
+    if (schemes.length > 1) await wear(page, colorScheme)
     const found = await page.evaluate(async () => {
       const { violations } = await window.axe.run(document, {
         runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'],
@@ -92,6 +89,12 @@ export async function axe(page, label = page.url(), schemes = ['light', 'dark'])
     assert.deepEqual(found, [], `accessibility of ${label}, ${colorScheme}`)
   }
   if (schemes.length > 1) await page.emulateMedia({ colorScheme: null })
+}
+
+// wear shows the page in a scheme.
+async function wear(page, colorScheme) {
+  await page.emulateMedia({ colorScheme })
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))))
 }
 
 // tabTo presses Tab, as somebody without a mouse does, until the focus is on
@@ -164,6 +167,22 @@ export async function looks(open, name, go) {
       await page.context().close()
     }
   }
+}
+
+// everyLook is what is asked of each page, of the one that is open: that it
+// fits every width, and what axe finds in both schemes at three of them, with
+// pictures.
+export async function everyLook(page, name) {
+  await narrow(page)
+  for (const width of [360, 800, 1400]) {
+    await page.setViewportSize({ width, height: 900 })
+    for (const scheme of ['light', 'dark']) {
+      await wear(page, scheme)
+      await axe(page, `${name} ${width}`, [scheme])
+      await shot(page, `${name}-${width}-${scheme}`)
+    }
+  }
+  await page.emulateMedia({ colorScheme: null })
 }
 
 // api makes a request with the key.

@@ -1,6 +1,6 @@
 // The pages of strangers: with GitHub (a stand-in asks who one is), with the
 // one-time code of local mode, and after everything that can go wrong.
-import { run, assert, axe, narrow, looks, shot, job } from './lib.mjs'
+import { run, assert, axe, narrow, looks, everyLook, shot, tabTo, job } from './lib.mjs'
 
 const { github, down, fresh } = job
 const stranger = (open) => (options) => open({ signedIn: false, allow: [/40[0-9]|503/], ...options })
@@ -54,10 +54,7 @@ await run({
   async 'it works without scripts and by keyboard'(open) {
     const { page } = await stranger(open)({ javaScript: false })
     await page.goto(github + '/')
-    for (let i = 0; i < 20; i++) {
-      await page.keyboard.press('Tab')
-      if (await page.locator(':focus').textContent() === 'Sign in with GitHub') break
-    }
+    await tabTo(page, '.sign .btn-k')
     await page.keyboard.press('Enter')
     await as(page, 'alice')
     await page.waitForSelector('text=Upload files')
@@ -92,6 +89,33 @@ await run({
     await page.waitForSelector('.me:has-text("root")')
   },
 
+  async 'only an operator sees the files of another'(open) {
+    const { page: alice } = await stranger(open)()
+    await alice.goto(github + '/login')
+    await as(alice, 'alice')
+    await alice.waitForSelector('#drop')
+    await alice.evaluate(async () => {
+      for (const name of ['report.txt', 'drafts/one.txt']) await fetch(`/files/me/${name}`, { method: 'PUT', body: 'figures' })
+    })
+    assert.equal((await alice.goto(github + '/admin')).status(), 403)
+    assert.match(await alice.textContent('main'), /You cannot do that\s*Your account has no permission for this\./)
+    assert.match(await alice.textContent('header'), /alice/)
+    await everyLook(alice, 'forbidden')
+    assert.equal((await alice.goto(github + '/files/root/')).status(), 404)
+
+    const { page } = await stranger(open)()
+    await page.goto(github + '/login')
+    await as(page, 'root')
+    await page.waitForSelector('#drop')
+    await page.goto(github + '/files/alice/')
+    await page.waitForSelector('h1:has-text("alice")')
+    await everyLook(page, 'files-of-another')
+    await page.click('#rows a:has-text("report.txt")')
+    await page.waitForSelector('#details pre:has-text("figures")')
+    await everyLook(page, 'file-of-another')
+    assert.equal(await page.locator('main :is([name=only], [name=id], [name=to], .change)').count(), 0, 'it can be changed')
+  },
+
   async 'a one-time code signs in once'(open) {
     const { page } = await stranger(open)()
     await page.goto(job.base + '/files/me/')
@@ -113,7 +137,7 @@ await run({
     for (const scheme of ['light', 'dark']) {
       const { page } = await stranger(open)({ scheme, width: 800 })
       const look = async (name) => {
-        await axe(page, `${name} ${scheme}`)
+        await axe(page, `${name} ${scheme}`, [scheme])
         await shot(page, `${name}-800-${scheme}`)
       }
       await page.goto(job.base + '/')
