@@ -14,6 +14,12 @@ async function choose(page, key, path) {
   await (await chooser).setFiles(path)
 }
 
+// enter goes to a link or button by Tab, and presses it.
+async function enter(page, selector) {
+  await tabTo(page, selector)
+  await page.keyboard.press('Enter')
+}
+
 await run({
   async 'upload, pause, submit, and a name that is taken'(open) {
     await api('PUT', '/files/me/typed/taken.bin', 'old')
@@ -25,8 +31,7 @@ await run({
     await tabTo(page, '#file')
     await choose(page, 'Enter', file('taken.bin', Buffer.alloc(40e6, 1)))
     await page.waitForSelector('#queue > li[data-state=uploading]')
-    await tabTo(page, '#queue [data-act=pause]')
-    await page.keyboard.press('Enter')
+    await enter(page, '#queue [data-act=pause]')
     await focusOn(page, '#queue [data-act=resume]')
     await page.keyboard.press('Enter')
     await page.waitForSelector('#waiting-list [title="taken.bin"]', { timeout: 60_000 })
@@ -35,8 +40,7 @@ await run({
     await page.keyboard.press('Control+Enter')
     await page.waitForSelector('#submit .note')
     await kept(page, 'a name that is taken')
-    await tabTo(page, '#submit .note button')
-    await page.keyboard.press('Enter')
+    await enter(page, '#submit .note button')
     await said(page, 'Saved 1 file')
     await kept(page, 'a submit')
     assert.deepEqual(await paths('typed/'), ['typed/taken (1).bin', 'typed/taken.bin'])
@@ -66,18 +70,15 @@ await run({
     await page.keyboard.press('Delete')
     await said(page, 'Deleted 1 file.')
     await kept(page, 'a delete')
-    await tabTo(page, '.toast:has([action^="/actions/restore"]):last-child [data-undo]')
-    await page.keyboard.press('Enter')
+    await enter(page, '.toast:has([action^="/actions/restore"]):last-child [data-undo]')
     await said(page, '1 file is back.')
     await kept(page, 'an undo')
-    await tabTo(page, 'tr:has([title="deep"]) [data-confirm]')
-    await page.keyboard.press('Enter')
+    await enter(page, 'tr:has([title="deep"]) [data-confirm]')
     await focusOn(page, 'dialog button')
     await page.keyboard.press('Escape')
     await focusOn(page, 'tr:has([title="deep"]) [data-confirm]')
     await page.keyboard.press('Enter')
-    await tabTo(page, 'dialog .btn-d')
-    await page.keyboard.press('Enter')
+    await enter(page, 'dialog .btn-d')
     await page.waitForSelector('tr:has([title="deep"])', { state: 'detached' })
     await kept(page, 'the delete of a folder')
   },
@@ -90,11 +91,9 @@ await run({
     await page.keyboard.press('Enter')
     await focusOn(page, '#h-made')
     await tabTo(page, '[data-copy="#secret"]')
-    await tabTo(page, '[data-confirm*="typed"]')
-    await page.keyboard.press('Enter')
+    await enter(page, '[data-confirm*="typed"]')
     await focusOn(page, 'dialog button')
-    await tabTo(page, 'dialog .btn-d')
-    await page.keyboard.press('Enter')
+    await enter(page, 'dialog .btn-d')
     await said(page, 'Revoked.')
     await kept(page, 'a key was revoked')
   },
@@ -107,14 +106,11 @@ await run({
     await page.keyboard.press('Enter')
     await page.waitForSelector('#cleanup [role=status]')
     await kept(page, 'a preview')
-    await tabTo(page, '[data-theme-form] button')
-    await page.keyboard.press('Enter')
+    await enter(page, '[data-theme-form] button')
     await page.waitForSelector('html[data-theme=light]')
     await kept(page, 'another theme')
-    await tabTo(page, '.me')
-    await page.keyboard.press('Enter')
-    await tabTo(page, '#account a[href="/keys"]')
-    await page.keyboard.press('Enter')
+    await enter(page, '.me')
+    await enter(page, '#account a[href="/keys"]')
     await page.waitForSelector('#h-keys')
     await kept(page, 'another page')
   },

@@ -2,7 +2,7 @@
 // page, the network or the session.
 import fs from 'node:fs'
 import path from 'node:path'
-import { run, assert, axe, narrow, shot, api, file, job, elsewhere } from './lib.mjs'
+import { run, assert, axe, narrow, shot, tabTo, api, file, job, elsewhere } from './lib.mjs'
 
 const MB = 1_000_000
 const bytesOf = (n, seed = 1) => Buffer.alloc(n, seed)
@@ -313,16 +313,17 @@ await run({
     await slow(page)
     await page.goto(job.base + '/')
     await page.waitForLoadState('networkidle')
-    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.focus('#file').then(() => page.keyboard.press('Enter'))])
+    await tabTo(page, '#file')
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')])
     await chooser.setFiles(file('keys.bin', bytesOf(40 * MB)))
     await inState(page, 'keys.bin', 'uploading')
-    await page.focus(`${row('keys.bin')} [data-act=pause]`)
+    await tabTo(page, `${row('keys.bin')} [data-act=pause]`)
     await page.keyboard.press('Enter')
     await inState(page, 'keys.bin', 'paused')
     assert.equal(await page.evaluate(() => document.activeElement.dataset.act), 'resume')
     await page.keyboard.press('Enter')
     await waits(page, 'keys.bin')
-    await page.focus('#folder')
+    await tabTo(page, '#folder')
     await page.keyboard.type('keyboard')
     await page.keyboard.press('Control+Enter')
     await page.waitForSelector('#toasts .toast')
