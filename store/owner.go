@@ -160,7 +160,9 @@ func (s *Store) NoteSeen(ctx context.Context, o Owner) {
 		if err != nil || !found || now.Sub(last.SeenAt) < time.Hour {
 			return err
 		}
-		last.SeenAt = now.Truncate(time.Hour)
+		if last.SeenAt = now.Truncate(time.Hour); last.SeenAt.Before(last.CreatedAt) {
+			last.SeenAt = last.CreatedAt
+		}
 		return t.write(ownerKey(o.ID), last)
 	})
 }

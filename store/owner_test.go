@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestNoteSeen notes a request of an owner: to the hour, and once in it.
+// TestNoteSeen notes a request of an owner: to the hour, once in it, and never
+// before the owner came.
 func TestNoteSeen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -18,6 +19,12 @@ func TestNoteSeen(t *testing.T) {
 		w.ok(err)
 		return o.SeenAt
 	}
+	o, err := w.store.OwnerByID(t.Context(), alice)
+	w.ok(err)
+	if first := seen(); !first.Equal(o.CreatedAt) {
+		t.Errorf("seen at %v, came at %v", first, o.CreatedAt)
+	}
+	w.clock.advance(time.Hour)
 	first := seen()
 	if want := w.clock.Now().Truncate(time.Hour); !first.Equal(want) {
 		t.Errorf("seen at %v, want %v", first, want)
