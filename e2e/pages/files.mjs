@@ -272,6 +272,19 @@ await run({
     assert.equal(await page.inputValue('#name'), 'two.txt', 'what was typed is kept')
   },
 
+  async 'a name is shown with its spaces'(open) {
+    await put('spaced/three (1).txt')
+    const { page } = await open()
+    await page.goto(job.base + '/files/local/spaced/')
+    const [shown, whole] = await page.evaluate(() => {
+      const head = document.querySelector('#rows .name .a')
+      const shown = head.getBoundingClientRect().width
+      head.textContent = head.textContent.replaceAll(' ', '\u00a0') // which is never left out
+      return [shown, head.getBoundingClientRect().width]
+    })
+    assert.equal(shown, whole)
+  },
+
   async 'a folder is asked about, and an archive fetched'(open) {
     await put('zip/a.txt', 'a')
     await put('zip/sub/b.txt', 'b')
