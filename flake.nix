@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-4xL4R5EDFj+TTQYxmsHDLC3iFIkqvS7QRDq/U5JAV34=";
+        outputHash = "sha256-4xBOucsfHeIMBHuWufEAETEWDYhs3Dc2FgZnypUISCw=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

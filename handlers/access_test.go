@@ -80,6 +80,7 @@ func TestInvariant6(t *testing.T) {
 		{"POST", "/logout", "", none, 303, 303, 303},
 		{"GET", "/static/:name", "", none, 404, 404, 404},
 		{"GET", "/docs", "", none, 200, 200, 200},
+		{"GET", "/docs/api", "", none, 200, 200, 200},
 		{"GET", "/docs/errors", "", none, 200, 200, 200},
 		{"GET", "/openapi.yaml", "", none, 200, 200, 200},
 		{"PUT", "/api/upload", `[{"filename":"l","content":"YQ=="}]`, "write", 200, 200, 200},

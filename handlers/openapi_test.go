@@ -300,6 +300,50 @@ func TestDocumentedRoutes(t *testing.T) {
 	}
 }
 
+// TestReference looks for every operation on the page, and follows its links.
+func TestReference(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	page := w.want(200, "anonymous", "GET", "/docs/api", nil).body
+	ids := map[string]bool{}
+	for _, m := range regexp.MustCompile(` id="([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		if ids[m[1]] {
+			t.Errorf("%s is there twice", m[1])
+		}
+		ids[m[1]] = true
+	}
+	for _, m := range regexp.MustCompile(`href="#([^"]+)"`).FindAllStringSubmatch(page, -1) {
+		if !ids[m[1]] && !strings.HasPrefix(m[1], "i-") {
+			t.Errorf("#%s leads nowhere", m[1])
+		}
+	}
+	for pair := range orderedmap.Iterate(t.Context(), documented(t).model.Paths.PathItems) {
+		for o := range orderedmap.Iterate(t.Context(), pair.Value().GetOperations()) {
+			id := o.Value().OperationId
+			if op := between(page, `<h3 id="`+id+`"`, "</section>"); !strings.Contains(op, "curl") || !strings.Contains(op, pair.Key()) {
+				t.Errorf("%s is not shown: %s", id, op)
+			}
+		}
+	}
+	for id, want := range map[string][]string{
+		"putFile":       {"-T FILE", "&#34;" + w.url + "/files/me/docs/README.md&#34;", "Needs the scope write.", "<code>me</code>", "201"},
+		"changeFile":    {"--json &#39;{", "-X PATCH", `href="#s-File"`, `href="/docs/errors#not_found"`},
+		"tusCreate":     {"Upload-Length: 5", "Tus-Resumable: 1.0.0"},
+		"homePage":      {"With a credential or without."},
+		"healthz":       {"Needs no credential."},
+		"listKeys":      {"Needs any credential.", `href="#s-Key"`},
+		"persistOne":    {`href="#s-Persist"`},
+		"filepondChunk": {"?patch=$PATCH"},
+	} {
+		op := between(page, `<h3 id="`+id+`"`, "</section>")
+		for _, want := range want {
+			if !strings.Contains(op, want) {
+				t.Errorf("%s has no %s: %s", id, want, op)
+			}
+		}
+	}
+}
+
 // TestDocument checks the document itself: that it is OpenAPI 3.1, that its
 // examples are what they are examples of, and that it knows every code.
 func TestDocument(t *testing.T) {

@@ -104,6 +104,7 @@ func (s *Server) table() []route {
 		{post, "/theme", anyone, smallBody, s.setTheme, nil},
 		{get, "/static/:name", stranger, noBody, s.staticFile, nil},
 		{get, "/docs", anyone, noBody, s.docsPage, nil},
+		{get, "/docs/api", anyone, noBody, s.referencePage, nil},
 		{get, "/docs/errors", anyone, noBody, s.errorsPage, nil},
 		{get, "/openapi.yaml", anyone, noBody, s.openAPI, nil},
 

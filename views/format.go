@@ -14,6 +14,7 @@ import (
 // functions are what templates may call.
 var functions = template.FuncMap{
 	"t": text.Get, "icon": icon, "bytes": Bytes, "limit": Limit, "when": when, "date": date, "head": head, "tail": tail,
+	"ticks": ticks, "paragraphs": paragraphs,
 }
 
 // Bytes writes a size with three digits, in the units of 1,000 that files are

@@ -155,11 +155,11 @@ export async function shot(page, name) {
   await page.evaluate(() => document.querySelectorAll('[style]').forEach((e) => e.removeAttribute('style')))
 }
 
-// looks takes the pictures of a page in both schemes at three widths, and asks
+// looks takes the pictures of a page in both schemes at some widths, and asks
 // axe each time.
-export async function looks(open, name, go) {
+export async function looks(open, name, go, widths = [360, 800, 1400]) {
   for (const scheme of ['light', 'dark']) {
-    for (const width of [360, 800, 1400]) {
+    for (const width of widths) {
       const { page } = await open({ scheme, width })
       await go(page)
       await axe(page, `${name} ${width}`, [scheme])
