@@ -250,6 +250,29 @@ await run({
     await waits(page, 'disk.txt')
   },
 
+  async 'what failed for good leaves nothing on the server'(open) {
+    const { page } = await open({ allow: [/4(15|00)|507/] })
+    await page.goto(job.base + '/')
+    await page.waitForLoadState('networkidle')
+    const waiting = async () => (await (await api('GET', '/api/v1/uploads')).json()).uploads.map((u) => u.files[0].name)
+    const refuse = (status) => (route) => (route.request().method() === 'PATCH'
+      ? route.fulfill({ status, contentType: 'application/problem+json', body: '{"code":"x","detail":"No."}' }) : route.fallback())
+    for (const [name, status] of [['never.bin', 415], ['later.bin', 507]]) {
+      await page.route('**/tus/*', refuse(status))
+      const gone = page.waitForResponse((response) => response.request().method() === 'DELETE')
+      await page.setInputFiles('#file', file(name, bytesOf(3 * MB, status)))
+      await inState(page, name, 'failed')
+      if (status === 507) { // until a person gives up
+        assert.ok((await waiting()).includes(name))
+        await page.click(`${row(name)} [data-act=remove]`)
+      }
+      assert.equal((await gone).status(), 204)
+      assert.ok(!(await waiting()).includes(name))
+      assert.equal(await page.evaluate(() => Object.keys(localStorage).filter((key) => key.startsWith('upload:')).length), 0)
+      await page.unroute('**/tus/*')
+    }
+  },
+
   async 'two tabs do not upload the same file twice'(open) {
     const { page, context } = await open()
     await slow(page)

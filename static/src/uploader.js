@@ -30,10 +30,16 @@ const remember = (item) => {
   localStorage.setItem(prefix + item.id, JSON.stringify({ url: item.url, path: item.path, name, size, type, lastModified }))
 }
 const forget = (item) => localStorage.removeItem(prefix + item.id)
+// Whoever does not go on with an upload leaves nothing of it on the server.
+// One that is not there any more need not be told.
+function end(item) {
+  forget(item)
+  if (item.url) return Upload.terminate(item.url, { headers, retryDelays: null }).catch(() => {})
+}
 
 // Law: set() is the only way from one state to another.
 function set(item, state, more = {}) {
-  Object.assign(item, { error: '', action: '' }, more, { state })
+  Object.assign(item, { error: '', action: '', elsewhere: false }, more, { state })
   if (!unfinished(item)) release(item)
   draw(item)
   schedule()
@@ -55,7 +61,7 @@ function schedule() {
 async function start(item) {
   set(item, 'starting')
   if (!item.lock && !(await claim(item))) {
-    return set(item, 'failed', { error: text.other_tab, action: 'retry' })
+    return set(item, 'failed', { error: text.other_tab, action: 'retry', elsewhere: true })
   }
   if (item.state !== 'starting') return // paused or cancelled meanwhile
   item.upload = new Upload(item.file, {
@@ -168,7 +174,7 @@ async function failed(item, error) {
   }
   const problem = explain(status, response)
   const retryable = status === 507 || status === 460 || problem.code === 'quota_exceeded'
-  if (!retryable) forget(item)
+  if (!retryable) end(item)
   set(item, 'failed', { error: problem.text, action: retryable ? 'retry' : '' })
   tell(fill(text.live_failed, item.file.name, item.error), true)
 }
@@ -286,15 +292,10 @@ const act = {
   async cancel(item) {
     const began = item.state
     item.upload?.abort()
-    const end = async () => {
-      forget(item)
-      // Whoever is not there any more need not be told.
-      if (item.url) await Upload.terminate(item.url, { headers, retryDelays: null }).catch(() => {})
-    }
     if (began === 'uploading' && item.loaded > undoable) {
       set(item, 'cancelled')
       item.li.hidden = true
-      const timer = setTimeout(() => { end(); remove(item) }, 8000)
+      const timer = setTimeout(() => { end(item); remove(item) }, 8000)
       say({
         text: fill(text.cancelled, item.file.name),
         action: text.undo,
@@ -307,9 +308,12 @@ const act = {
       return
     }
     remove(item)
-    await end()
+    await end(item)
   },
-  remove,
+  remove(item) {
+    remove(item)
+    if (!item.elsewhere) end(item)
+  },
 }
 
 // mount draws the rows where the page has room for them, else what goes on in
