@@ -128,6 +128,7 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		return render(c, page.Fragment)
 	case wantsHTML(c), c.Get("HX-Boosted") != "":
 		retarget(c)
+		s.recognize(c)
 		if v, ok := s.signInProblem(c, e); ok {
 			return render(c, v.Page)
 		}
@@ -135,6 +136,16 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 		return render(c, page.Page)
 	}
 	return c.JSON(doc, "application/problem+json")
+}
+
+// recognize finds out who sees the page about an address that no route has:
+// nobody was asked there. Only a session counts, which is quick to look up.
+func (s *Server) recognize(c *fiber.Ctx) {
+	if id := s.cookie(c, sessionCookie); id != "" && c.Locals("counted") == nil && !s.onContentHost(c) {
+		if p, err := s.auth.Session(c.UserContext(), id); err == nil {
+			c.Locals("principal", p)
+		}
+	}
 }
 
 // keepsPage reports whether the page of a script stays when a request of it

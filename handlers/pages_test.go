@@ -17,6 +17,41 @@ import (
 	"upload-service/views/text"
 )
 
+// TestUnknownAddress is a page for whoever is signed in, and leads from a page
+// with a slash too many to that page.
+func TestUnknownAddress(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	b := w.browser()
+	if page := b.do(404, "GET", "/nothing").body; !strings.Contains(page, `href="/login"`) {
+		t.Errorf("a stranger sees %s", page)
+	}
+	b.signIn("alice", "/login")
+	for _, at := range []string{"/nothing", "/files"} {
+		if page := b.do(404, "GET", at).body; !strings.Contains(page, `data-login="alice"`) || !strings.Contains(page, `href="/files/alice/"`) {
+			t.Errorf("%s: alice sees %s", at, page)
+		}
+	}
+	b.cookies["upload_session"] = "over"
+	if page := b.do(404, "GET", "/nothing").body; strings.Contains(page, "data-login") {
+		t.Errorf("a stranger sees %s", page)
+	}
+
+	for at, want := range map[string]string{
+		"/docs/": "/docs", "/docs/api/": "/docs/api", "/admin/?q=a%20b": "/admin?q=a%20b", "/login/?next=/keys": "/login?next=/keys",
+	} {
+		if got := w.want(308, "anonymous", "GET", at, nil).header.Get("Location"); got != want {
+			t.Errorf("%s leads to %s, want %s", at, got, want)
+		}
+	}
+	w.want(308, "anonymous", "HEAD", "/keys/", nil)
+	for _, at := range []string{"/docs//", "//docs/", "/openapi.yaml/", "/api/v1/files/", "/nothing/"} {
+		w.want(404, "anonymous", "GET", at, nil)
+	}
+	w.want(405, "alice", "POST", "/docs", nil)
+	w.want(404, "alice", "POST", "/docs/", nil)
+}
+
 // TestSubmit drives the form of the first page as a browser without scripts.
 func TestSubmit(t *testing.T) {
 	t.Parallel()

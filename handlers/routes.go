@@ -1,6 +1,9 @@
 package handlers
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/gofiber/fiber/v2"
 
 	"upload-service/auth"
@@ -16,6 +19,22 @@ type route struct {
 	body   bodyKind
 	handle fiber.Handler
 	check  func(*fiber.Ctx) error
+}
+
+// pageAddresses are those of pages that people type; a slash at their end is
+// too much. Not of files: there it means a folder.
+var pageAddresses = []string{"/login", "/keys", "/admin", "/admin/settings", "/docs", "/docs/api", "/docs/errors"}
+
+// withoutSlash comes after all routes.
+func withoutSlash(c *fiber.Ctx) error {
+	at, _ := strings.CutSuffix(c.Path(), "/")
+	if at == c.Path() || !slices.Contains(pageAddresses, at) || !safeMethod(c) {
+		return c.Next()
+	}
+	if query := c.Request().URI().QueryString(); len(query) > 0 {
+		at += "?" + string(query)
+	}
+	return c.Redirect(at, fiber.StatusPermanentRedirect)
 }
 
 // need says who may make a request.

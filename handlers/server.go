@@ -104,6 +104,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 			app.Add(fiber.MethodHead, r.path, s.admitRoute(r), r.handle)
 		}
 	}
+	app.Use(withoutSlash)
 	return app
 }
 
