@@ -223,8 +223,8 @@ func TestMultipart(t *testing.T) {
 
 	a := w.want(201, "alice", "POST", "/api/v1/uploads", &b, "Content-Type", "multipart/form-data; boundary=xyz")
 	var u struct {
-		Token string
-		Files []struct {
+		Token, Purpose string
+		Files          []struct {
 			Name string
 			Size int
 		}
@@ -232,7 +232,7 @@ func TestMultipart(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.body), &u); err != nil {
 		t.Fatal(err)
 	}
-	if len(u.Files) != 2 || u.Files[0].Name != "passwd" || u.Files[1].Name != "y.txt" || u.Files[1].Size != 60_000 {
+	if len(u.Files) != 2 || u.Files[0].Name != "passwd" || u.Files[1].Name != "y.txt" || u.Files[1].Size != 60_000 || u.Purpose != "avatar" {
 		t.Errorf("got %+v", u)
 	}
 	w.want(409, "alice", "POST", "/api/v1/uploads/"+u.Token+"/persist", strings.NewReader(`{"expect":{"purpose":"other"}}`))

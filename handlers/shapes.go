@@ -79,6 +79,7 @@ func escapePath(p string) string {
 type uploadJSON struct {
 	Token     store.Token      `json:"token"`
 	State     store.State      `json:"state"`
+	Purpose   string           `json:"purpose,omitempty"`
 	ExpiresAt time.Time        `json:"expires_at"`
 	Partial   bool             `json:"partial,omitempty"` // only good for a concatenation
 	Files     []uploadFileJSON `json:"files"`
@@ -93,7 +94,7 @@ type uploadFileJSON struct {
 }
 
 func uploadShape(u store.Upload) uploadJSON {
-	j := uploadJSON{Token: u.Token, State: u.State, ExpiresAt: u.ExpiresAt.UTC(), Files: []uploadFileJSON{}}
+	j := uploadJSON{Token: u.Token, State: u.State, Purpose: u.Purpose, ExpiresAt: u.ExpiresAt.UTC(), Files: []uploadFileJSON{}}
 	j.Partial = u.Growth != nil && u.Growth.Partial
 	for _, p := range u.Parts {
 		size := p.Size
