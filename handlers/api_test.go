@@ -341,6 +341,9 @@ func TestErrors(t *testing.T) {
 	if !strings.Contains(page.body, `id="not_found"`) {
 		t.Error("the page of errors does not explain not_found")
 	}
+	if strings.Contains(page.body, "error.help.") {
+		t.Error("the page of errors does not explain every code")
+	}
 	if a := w.want(405, "alice", "PATCH", "/api/v1/me", nil); a.code(t) != store.CodeMethodNotAllowed {
 		t.Errorf("got %s", a.body)
 	}

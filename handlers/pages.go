@@ -217,7 +217,7 @@ func (s *Server) docsPage(c *fiber.Ctx) error {
 func (s *Server) errorsPage(c *fiber.Ctx) error {
 	v := views.Errors{Shell: s.shell(c, text.Get("common.errors.title"), "api")}
 	for code, p := range problems {
-		v.Codes = append(v.Codes, views.Code{Code: string(code), Status: p.status, Title: p.title, Help: help[code]})
+		v.Codes = append(v.Codes, views.Code{Code: string(code), Status: p.status, Title: p.title, Help: text.Get("error.help." + string(code))})
 	}
 	slices.SortFunc(v.Codes, func(a, b views.Code) int {
 		if a.Status != b.Status {
@@ -226,31 +226,4 @@ func (s *Server) errorsPage(c *fiber.Ctx) error {
 		return strings.Compare(a.Code, b.Code)
 	})
 	return render(c, v.Page)
-}
-
-// help explains each code to the developer of a client.
-var help = map[store.Code]string{
-	store.CodeInvalid:          "The request does not make sense as it is. The detail says which part; field names it. Do not retry unchanged.",
-	store.CodeTruncated:        "The body ended before its declared end. Nothing was stored. Send it again.",
-	store.CodeBadDigest:        "The bytes that arrived do not have the digest that the request declares. Nothing was stored. Send it again.",
-	store.CodeUnauthenticated:  "No credential, or one that is not valid. Get a key or sign in.",
-	store.CodeForbidden:        "The credential is good, but it does not allow this.",
-	store.CodeNotFound:         "There is nothing here, or nothing that you may know of.",
-	store.CodeMethodNotAllowed: "The address exists and does not take this method.",
-	store.CodeTimeout:          "The client stopped sending. Nothing was stored. Send it again.",
-	store.CodeConflict:         "The state does not allow it: a name is taken, or an upload is not complete or was made permanent differently.",
-	store.CodeGone:             "It existed, and it has expired or was deleted. Upload it again.",
-	store.CodeLengthRequired:   "The request needs a body: send Content-Length, or chunked.",
-	store.CodePrecondition:     "If-Match or If-None-Match does not hold. Get the current ETag and decide again.",
-	store.CodeTooLarge:         "Beyond a fixed limit. Do not retry.",
-	store.CodeHeaderTooLarge:   "The request line and the header fields are longer than 16 KiB. Send less metadata in them.",
-	store.CodeQuotaExceeded:    "Beyond the owner's storage. Delete something before you retry.",
-	store.CodeUnsupportedType:  "This address does not take this Content-Type or Content-Encoding.",
-	store.CodeRange:            "The range lies outside the file. Content-Range says how long it is.",
-	store.CodeLocked:           "Another request is at this upload, or went on with it. Ask how far the upload has come, and go on from there.",
-	store.CodeBadChecksum:      "The piece does not have the checksum that the request declares. Nothing of it was stored. Send the piece again.",
-	store.CodeRateLimited:      "Too many requests, or too many uploads at once. Wait for Retry-After seconds.",
-	store.CodeInternal:         "Our fault. The operator finds the cause in the log by the request id in instance.",
-	store.CodeUnavailable:      "Something that the service needs is not there now, or it is shutting down. Wait for Retry-After seconds.",
-	store.CodeFull:             "The disk has reached its reserve. Wait for Retry-After seconds, or tell the operator.",
 }
