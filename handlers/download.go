@@ -49,7 +49,7 @@ const contentPolicy = "sandbox; default-src 'none'; style-src 'unsafe-inline'; i
 var programs = []string{"script", "style", "worker", "sharedworker", "serviceworker", "audioworklet", "paintworklet", "xslt"}
 
 // pdfPolicy is for a PDF that is shown: no viewer runs it in our origin, and in
-// a sandbox some show an empty window.
+// a sandbox some show an empty window. See docs/adr/0008.
 const pdfPolicy = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // serve answers a GET or HEAD for a content: conditions, one range, or all.
