@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-ajxq9XmrEEcxzPG/PGietTstVd8AjSCMUQUyGRM0PKQ=";
+        outputHash = "sha256-HG8+SBGlTvisMfR+s77iymWLd+8hnpxbX3gX13O5rjg=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -139,20 +139,20 @@ func ParseAPI(document []byte) (*API, error) {
 		return nil, err
 	}
 	var missing []string
-	named := func(ref string) string { return ref[strings.LastIndexByte(ref, '/')+1:] }
+	all := a.Components
 	for _, path := range a.Paths {
 		for _, m := range path.Value {
 			o := m.Value
 			o.Method, o.Path = strings.ToUpper(m.Name), path.Name
 			for i, p := range o.Parameters {
-				o.Parameters[i] = resolve(p, p.Ref, a.Components.Parameters[named(p.Ref)], &missing)
+				o.Parameters[i] = resolve(p, p.Ref, all.Parameters, &missing)
 			}
-			o.Body = resolve(o.Body, o.Body.Ref, a.Components.RequestBodies[named(o.Body.Ref)], &missing)
+			o.Body = resolve(o.Body, o.Body.Ref, all.RequestBodies, &missing)
 			for i, r := range o.Answers {
-				o.Answers[i].Value = resolve(r.Value, r.Value.Ref, a.Components.Responses[named(r.Value.Ref)], &missing)
+				o.Answers[i].Value = resolve(r.Value, r.Value.Ref, all.Responses, &missing)
 			}
 			for i, c := range o.Body.Content {
-				if s, ok := a.Components.Schemas.get(c.Value.Schema.Name()); ok && len(s.Examples) > 0 {
+				if s, ok := all.Schemas.get(c.Value.Schema.Name()); ok && len(s.Examples) > 0 {
 					o.Body.Content[i].Value.Example = s.Examples[0]
 				}
 			}
@@ -170,11 +170,12 @@ func ParseAPI(document []byte) (*API, error) {
 }
 
 // resolve is what stands in the document, or what it refers to.
-func resolve[T any](own T, ref string, other T, missing *[]string) T {
+func resolve[T any](own T, ref string, all map[string]T, missing *[]string) T {
 	if ref == "" {
 		return own
 	}
-	if zero := new(T); fmt.Sprint(*zero) == fmt.Sprint(other) {
+	other, ok := all[ref[strings.LastIndexByte(ref, '/')+1:]]
+	if !ok {
 		*missing = append(*missing, ref)
 	}
 	return other

@@ -19,6 +19,11 @@ await run({
     const { y } = await page.locator('#putFile').boundingBox()
     assert.ok(y >= 56 && y < 400, `the heading is at ${y}`)
     assert.ok((await page.textContent('.op:has(#putFile) pre')).includes(job.base + '/files/me/docs/README.md'))
+  },
+
+  async 'the reference fits every width'(open) {
+    const { page } = await open()
+    await page.goto(job.base + '/docs/api')
     await narrow(page)
     await page.setViewportSize({ width: 360, height: 900 })
     await shot(page, 'reference-360')
