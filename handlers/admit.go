@@ -106,7 +106,7 @@ var errSignIn = store.Errorf(store.CodeUnauthenticated, "Sign in, or send an API
 var errOtherOwner = store.Errorf(store.CodeUnauthenticated, "Another account is signed in now. Load the page again.")
 
 func tooLarge(limit int64) error {
-	return store.Errorf(store.CodeTooLarge, "A request to this address may have at most %d bytes.", limit)
+	return store.TooLarge("A request to this address may have at most %d bytes.", limit)
 }
 
 // identify finds the caller. An Authorization header decides alone; only

@@ -175,6 +175,8 @@ func pageMessage(c *fiber.Ctx, e *store.Error) string {
 		return text.Get("error.internal", requestID(c))
 	case errors.Is(e, errNeedsScope):
 		return text.Get("error.scope")
+	case e.Limit > 0:
+		return text.Get("error.limit", views.Limit(e.Limit))
 	case e.Code == store.CodeNotFound && safeMethod(c):
 		return text.Get("error.not_found")
 	case e.Code == store.CodeMethodNotAllowed:

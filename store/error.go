@@ -46,6 +46,7 @@ type Error struct {
 	Message    string        `json:"message"`
 	Field      string        `json:"field,omitempty"`       // "" if it concerns no single field
 	RetryAfter time.Duration `json:"retry_after,omitempty"` // 0 if waiting does not help
+	Limit      int64         `json:"limit,omitempty"`       // bytes that something goes beyond, 0 if that is not the reason
 	Err        error         `json:"-"`                     // nil if the message says all
 }
 
@@ -72,6 +73,12 @@ func Errorf(code Code, format string, args ...any) *Error {
 // FieldErrorf makes an invalid-request Error about one field.
 func FieldErrorf(field, format string, args ...any) *Error {
 	return &Error{Code: CodeInvalid, Field: field, Message: fmt.Sprintf(format, args...)}
+}
+
+// TooLarge makes an Error about what may have at most limit bytes, which the
+// message names.
+func TooLarge(format string, limit int64) *Error {
+	return &Error{Code: CodeTooLarge, Limit: limit, Message: fmt.Sprintf(format, limit)}
 }
 
 // WithCause returns a copy of e that carries err for the log.

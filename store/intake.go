@@ -91,7 +91,7 @@ func (in *Intake) admit(ctx context.Context, spec Spec) error {
 }
 
 func fileTooLarge(limit int64) *Error {
-	return Errorf(CodeTooLarge, "A file may have at most %d bytes.", limit)
+	return TooLarge("A file may have at most %d bytes.", limit)
 }
 
 // Admissible reports what Receive would refuse, without admitting anything:

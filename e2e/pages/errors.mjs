@@ -45,7 +45,7 @@ await run({
   },
 
   async 'what is too large is refused'(open) {
-    assert.match(await sends(open, 413, 'too-large'), /Too large/)
+    assert.match(await sends(open, 413, 'too-large'), /Too large\s*The limit is 1.MB\./)
   },
 
   async 'what the disk does not give back is our fault'(open) {

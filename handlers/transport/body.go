@@ -102,8 +102,7 @@ func (b *BodyReader) Read(p []byte) (int, error) {
 	n, err := b.stream.Read(p)
 	b.n += int64(n)
 	if over := b.n - b.limit; b.limit > 0 && over > 0 {
-		b.err = store.Errorf(store.CodeTooLarge,
-			"A request to this address may have at most %d bytes.", b.limit)
+		b.err = store.TooLarge("A request to this address may have at most %d bytes.", b.limit)
 		return n - int(min(over, int64(n))), b.err
 	}
 	b.err = b.judge(err)
