@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-HG8+SBGlTvisMfR+s77iymWLd+8hnpxbX3gX13O5rjg=";
+        outputHash = "sha256-lM2+CB2+IC+0j09T7fDv/77ZxezMdTzGwkNvu4daHKI=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/
