@@ -8,7 +8,7 @@
 # make bench  the benchmarks
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-SOURCES := $(shell find . -name node_modules -prune -o -name '*.go' -print -o -path './views/*' -print) go.mod go.sum
+SOURCES := $(shell find . -name node_modules -prune -o -name '*.go' -print -o -path './views/*' -print) handlers/openapi.yaml go.mod go.sum
 PAGES := $(shell find static/src) static/build.mjs views/text/script.json
 
 .PHONY: run build assets test lint cross soak bench fuzz tools clean

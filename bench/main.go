@@ -6,7 +6,7 @@
 // remember what was deleted. Nothing here passes or fails; docs/performance.md
 // has the figures that were seen, and what they mean.
 //
-// Usage: bench [-dir folder] [-rounds n] [part ...], where the parts are
+// Usage: bench [-dir folder] [-rounds n] [-cold] [part ...], where the parts are
 // put, small, get, memory, trickle, tus, unfinished, commit, pieces, json,
 // records. Without one all run.
 package main
@@ -33,11 +33,12 @@ func main() {
 	log.SetFlags(0)
 	dir := flag.String("dir", "", "folder to work in; a temporary one by default")
 	rounds := flag.Int("rounds", 5, "interleaved rounds of each comparison")
+	cold := flag.Bool("cold", false, "do not have the kernel hand out warm memory before a large upload")
 	flag.Parse()
 	if os.Getenv("GOMAXPROCS") == "" { // what runs in this process runs as in the service
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
-	b := &bench{rounds: *rounds}
+	b := &bench{rounds: *rounds, cold: *cold}
 	if err := b.run(*dir, flag.Args()); err != nil {
 		log.Fatal("bench: ", err)
 	}
@@ -47,6 +48,7 @@ type bench struct {
 	dir    string
 	binary string
 	rounds int
+	cold   bool
 }
 
 // parts run in this order.
@@ -120,6 +122,9 @@ func seconds(d time.Duration) float64 { return d.Seconds() }
 // touch of it costs more than an upload: without this, whoever runs second
 // pays for the pause that the first one made.
 func (b *bench) warm() error {
+	if b.cold {
+		return nil
+	}
 	f, err := os.CreateTemp(b.dir, "warm-")
 	if err != nil {
 		return err

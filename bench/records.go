@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"os"
@@ -198,6 +199,7 @@ func (b *bench) records() error {
 		{"first page", ""},
 		{"middle", "&prefix=d0500/"},
 		{"first page, delimiter", "&delimiter=/"},
+		{"middle, delimiter", "&delimiter=/&cursor=" + base64.RawURLEncoding.EncodeToString([]byte("d0500/"))},
 		{"one folder, delimiter", "&delimiter=/&prefix=d0999/"},
 		{"newest first", "&sort=-created_at"},
 	} {

@@ -211,11 +211,20 @@ func (a answer) json(t testing.TB, v any) {
 	}
 }
 
+// sized is a body whose length is declared.
+type sized struct {
+	io.Reader
+	size int64
+}
+
 // do sends one request with the server's key.
 func (s *server) do(method, path string, body io.Reader, headers ...string) (answer, error) {
 	req, err := http.NewRequest(method, s.url+path, body)
 	if err != nil {
 		return answer{}, err
+	}
+	if b, ok := body.(sized); ok {
+		req.ContentLength = b.size
 	}
 	if s.key != "" {
 		req.Header.Set("Authorization", "Bearer "+s.key)

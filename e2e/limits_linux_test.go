@@ -62,7 +62,7 @@ func TestLimitDisk(t *testing.T) {
 		}
 		full.before(t, s, w, left+1)
 	}
-	for _, w := range []way{ways[0], ways[2], ways[4], ways[7]} { // a body of each kind
+	for _, w := range kinds {
 		for name, chunked := range w.lengths() {
 			won := w.race(t, s, size, chunked, full)
 			// Only a declared size is set aside as a whole: others fill the

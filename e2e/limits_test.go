@@ -269,16 +269,24 @@ func (s *server) wantClean(t *testing.T, dir string) {
 	}
 }
 
+// kinds are a way for each kind of body.
+var kinds = []way{ways[0], ways[2], ways[4], ways[7]}
+
 // race lets 50 clients at what fits only some of them, and returns how many of
 // them got in. The others get the refusal.
 func (w way) race(t *testing.T, s *server, size int, chunked bool, want refusal) int {
+	t.Helper()
+	return w.raceOf(t, s, func(name string) []byte { return w.body(content{name, size}) }, chunked, want)
+}
+
+func (w way) raceOf(t *testing.T, s *server, body func(name string) []byte, chunked bool, want refusal) int {
 	t.Helper()
 	var won atomic.Int32
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
 			name := fmt.Sprintf("f%d", i)
-			a := w.send(t, s, name, w.body(content{name, size}), chunked)
+			a := w.send(t, s, name, body(name), chunked)
 			if a.status == w.status {
 				won.Add(1)
 				return
@@ -311,6 +319,13 @@ func TestLimitFileSize(t *testing.T) {
 			if after := s.usage(t); after != before {
 				t.Errorf("%s, %s: a refused upload changed the counters: %+v to %+v", w.name, name, before, after)
 			}
+			if won := w.race(t, s, limit+1, chunked, tooLarge); won != 0 {
+				t.Errorf("%s, %s: %d of 50 clients got in with too much", w.name, name, won)
+			}
+			if won := w.race(t, s, limit, chunked, tooLarge); won != 50 {
+				t.Errorf("%s, %s: %d of 50 clients got in with what is allowed", w.name, name, won)
+			}
+			s.clear(t)
 		}
 		if w.kind == "raw" {
 			tooLarge.before(t, s, w, limit+1)
@@ -346,6 +361,10 @@ func TestLimitRequestSize(t *testing.T) {
 			tooLarge.check(t, w.name+", "+name, w.send(t, s, "f", append(exact[:limit:limit], ' '), chunked))
 			if after := s.usage(t); after != before {
 				t.Errorf("%s, %s: a refused upload changed the counters: %+v to %+v", w.name, name, before, after)
+			}
+			over := func(string) []byte { return append(exact[:limit:limit], ' ') }
+			if won := w.raceOf(t, s, over, chunked, tooLarge); won != 0 {
+				t.Errorf("%s, %s: %d of 50 clients got in with too much", w.name, name, won)
 			}
 		}
 		tooLarge.before(t, s, w, limit+1)
@@ -460,7 +479,8 @@ func TestLimitActive(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_OWNER_MAX_ACTIVE=7")
 	busy := refusalBy(t, "UPLOAD_OWNER_MAX_ACTIVE", 429, "rate_limited", 5)
-	// 50 clients that stop in the middle: 43 are told at once.
+	// 50 clients that stop in the middle, every second with a declared length: 43
+	// are told at once.
 	release, answers := make(chan struct{}), make(chan answer, 50)
 	for i := range 50 {
 		r, w := io.Pipe()
@@ -470,7 +490,11 @@ func TestLimitActive(t *testing.T) {
 			w.Close()
 		}()
 		go func() {
-			a, err := s.do("PUT", fmt.Sprintf("/files/me/f%d", i), r)
+			body := io.Reader(r)
+			if i%2 == 0 {
+				body = sized{r, size}
+			}
+			a, err := s.do("PUT", fmt.Sprintf("/files/me/f%d", i), body)
 			if err != nil {
 				t.Errorf("client %d: %v", i, err)
 			}
@@ -515,6 +539,13 @@ func TestLimitRate(t *testing.T) {
 	t.Parallel()
 	const fit = 1 // and none more for a minute, which is longer than the test
 	often := refusalBy(t, "UPLOAD_RATE_LIMIT", 429, "rate_limited", 60)
+	for _, w := range kinds {
+		for name, chunked := range w.lengths() {
+			if won := w.race(t, start(t, t.TempDir(), "UPLOAD_RATE_LIMIT=1"), 1000, chunked, often); won != fit {
+				t.Errorf("%s, %s: %d clients got in, want %d", w.name, name, won, fit)
+			}
+		}
+	}
 	dir := t.TempDir()
 	s := start(t, dir, "UPLOAD_RATE_LIMIT=1")
 	if won := ways[0].race(t, s, 1000, false, often); won != fit {
@@ -602,7 +633,7 @@ func TestLimitHeader(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 			slow.check(t, what, answer{res.StatusCode, res.Header, b})
-			if took := time.Since(began); took < limit {
+			if took := time.Since(began); took < limit || took > 20*limit {
 				t.Errorf("%s: refused after %s", what, took)
 			}
 		})

@@ -212,7 +212,15 @@ func chosen(form url.Values) (ids []store.FileID, folders []string, err error) {
 		}
 		ids = append(ids, id)
 	}
-	if len(ids) == 0 && len(folders) == 0 {
+	named := ids != nil || folders != nil
+	for _, folder := range folders { // before anything is done to the others
+		p, err := store.ParseFolder(folder)
+		if err != nil {
+			return nil, nil, err
+		}
+		named = named && p != ""
+	}
+	if !named {
 		return nil, nil, store.FieldErrorf("id", "%s", text.Get("files.choose"))
 	}
 	return ids, folders, nil
@@ -347,12 +355,18 @@ func (s *Server) changeOne(c *fiber.Ctx) error {
 	if match := form.Get("if_match"); match != "" {
 		cond.Match = []string{match}
 	}
-	if _, err := s.store.ChangeFile(ctx, owner, id, store.Change{Path: &p, Tags: &tags}, cond); err != nil {
+	f, err := s.store.ChangeFile(ctx, owner, id, store.Change{Path: &p, Tags: &tags}, cond)
+	if err != nil {
 		return err
 	}
-	back := url.Values{
-		"id": {form.Get("id")}, "name": {old.Path.Base()}, "in": {form.Get("in")}, "tag": {strings.Join(old.Tags, ",")},
+	said := views.Note{Text: text.Get("files.changed")}
+	if s.cfg.Undo <= 0 {
+		return s.seeAgain(c, form.Get("in"), said)
+	}
+	back := url.Values{ // unless it was changed again
+		"id": {form.Get("id")}, "if_match": {f.ETag()}, "name": {old.Path.Base()}, "in": {form.Get("in")}, "tag": {strings.Join(old.Tags, ",")},
 		"to": {strings.TrimSuffix(strings.TrimSuffix(string(old.Path), old.Path.Base()), "/")},
 	}
-	return s.seeAgain(c, form.Get("in"), views.Note{Text: text.Get("files.changed"), Undo: "/actions/change?" + back.Encode()})
+	said.Undo = "/actions/change?" + back.Encode()
+	return s.seeAgain(c, form.Get("in"), said)
 }

@@ -150,6 +150,8 @@ func TestActions(t *testing.T) {
 		form   url.Values
 	}{
 		{400, "/actions/delete", nil},
+		{400, "/actions/delete", url.Values{"id": ids, "folder": {""}}},
+		{400, "/actions/delete", url.Values{"id": ids, "folder": {"a/../b"}}},
 		{400, "/actions/move", url.Values{"id": ids, "to": {"a/../b"}}},
 		{409, "/actions/move", url.Values{"id": ids, "to": {"taken"}}},
 		{400, "/actions/change", url.Values{"id": ids[:1], "name": {""}}},
@@ -165,6 +167,14 @@ func TestActions(t *testing.T) {
 	}
 	if got := paths(); len(got) != 4 {
 		t.Errorf("left %q", got)
+	}
+
+	// The undo of a change takes no later change back.
+	_, note := w.action("alice", "/actions/change", url.Values{"id": ids[:1], "name": {"first"}})
+	w.action("alice", "/actions/change", url.Values{"id": ids[:1], "name": {"second"}})
+	address := strings.ReplaceAll(between(note, `action="`, `"`), "&amp;", "&")
+	if a, _ := w.action("alice", address, nil); a.status != 412 || !slices.Contains(paths(), "second") {
+		t.Errorf("undo %q: %d, left %q", address, a.status, paths())
 	}
 }
 

@@ -206,12 +206,21 @@ func parseBaseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// checkContentURL accepts another host than that of the pages.
+// checkContentURL accepts another host than that of the pages: the same name
+// with another scheme or port would get their cookies.
 func checkContentURL(s, public string) error {
-	if s != "" && strings.EqualFold(s, public) {
-		return errors.New("must be another host than UPLOAD_PUBLIC_URL")
+	if err := checkPublicURL(s); s == "" || err != nil {
+		return err
 	}
-	return checkPublicURL(s)
+	if public == "" {
+		return errors.New("needs UPLOAD_PUBLIC_URL, the address of the pages")
+	}
+	content, err1 := url.Parse(s)
+	pages, err2 := url.Parse(public)
+	if err1 == nil && err2 == nil && strings.EqualFold(content.Hostname(), pages.Hostname()) {
+		return errors.New("must have another host name than UPLOAD_PUBLIC_URL")
+	}
+	return nil
 }
 
 // checkStaticURL accepts an address to which the name of a file is added.
