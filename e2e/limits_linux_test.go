@@ -73,7 +73,8 @@ func TestLimitDisk(t *testing.T) {
 			if left := free(t, dir); left < reserve-slack {
 				t.Errorf("%s, %s: %d bytes are free, below the reserve of %d", w.name, name, left, reserve)
 			}
-			if got := s.usage(t); got != (usage{won * size, won}) {
+			// An upload that was refused behind its beginning can go on later.
+			if got := s.usage(t); got != (usage{won * size, won}) && (!w.resumable() || got.Files < won) {
 				t.Errorf("%s, %s: counted %+v, want %d files", w.name, name, got, won)
 			}
 			s.clear(t)

@@ -485,8 +485,9 @@ func TestLimitActive(t *testing.T) {
 	for i := range 50 {
 		r, w := io.Pipe()
 		go func() {
-			w.Write(make([]byte, size)) //nolint:errcheck // ends early when refused
+			w.Write(make([]byte, size-1)) //nolint:errcheck // ends early when refused
 			<-release
+			w.Write(make([]byte, 1)) //nolint:errcheck // the same
 			w.Close()
 		}()
 		go func() {
