@@ -21,10 +21,11 @@ type untilReady struct {
 
 // Write implements io.Writer.
 func (u *untilReady) Write(b []byte) (int, error) {
-	if bytes.Contains(b, []byte("Ready")) {
+	n, err := u.Buffer.Write(b)
+	if bytes.Contains(b, []byte("Ready")) { // the last line: now others may read
 		u.stop()
 	}
-	return u.Buffer.Write(b)
+	return n, err
 }
 
 // TestGreeting starts the service and looks at the lines that tell how to reach
