@@ -43,6 +43,7 @@ const doubtGrace = time.Second
 // everybody. docs/performance.md has what that costs.
 func useProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.SetDefaultGOMAXPROCS() // not twice what an earlier call made of it
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
 }
