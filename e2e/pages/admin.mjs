@@ -13,7 +13,7 @@ await run({
     await page.click('button:has-text("Make a key")')
     const secret = await page.inputValue('#secret')
     assert.match(secret, /^ups_/)
-    assert.equal(await page.evaluate(() => document.activeElement.id), 'h-made')
+    await page.waitForFunction(() => document.activeElement.id === 'h-made')
     await axe(page, 'a new key')
     await shot(page, 'keys-new')
     const me = await fetch(job.base + '/api/v1/me', { headers: { authorization: `Bearer ${secret}` } })

@@ -342,7 +342,7 @@ await run({
     await axe(page, 'the list of keys')
     await page.keyboard.press('Escape')
     await page.keyboard.press('/')
-    assert.equal(await page.evaluate(() => document.activeElement.name), 'q')
+    await page.waitForFunction(() => document.activeElement.name === 'q')
     await page.keyboard.press('Tab')
     await tabTo(page, '#rows a.row')
     await page.keyboard.press('ArrowDown')
@@ -351,7 +351,7 @@ await run({
     // What scrolls or plays keeps its keys, and so does the browser.
     await tabTo(page, '#details pre')
     await page.keyboard.press('ArrowDown')
-    assert.equal(await page.evaluate(() => document.activeElement.tagName), 'PRE')
+    await page.waitForFunction(() => document.activeElement.tagName === 'PRE')
     await tabTo(page, 'tr:has([title="b.txt"]) a.row')
     for (const [key, modifier] of [['d', 'metaKey'], ['d', 'altKey'], ['Backspace', 'metaKey'], ['Delete', 'ctrlKey']]) {
       const free = await page.evaluate(([key, modifier]) => document.activeElement.dispatchEvent(
@@ -364,7 +364,7 @@ await run({
     await page.keyboard.press('ArrowUp')
     await page.keyboard.press('Delete')
     await said(page, 'Deleted 1 file.')
-    assert.equal(await page.evaluate(() => document.activeElement.closest('tr')?.querySelector('.name').title), 'b.txt')
+    await page.waitForFunction(() => document.activeElement.closest('tr')?.querySelector('.name').title === 'b.txt')
     await page.keyboard.press('Control+z')
     await said(page, '1 file is back.')
     await tabTo(page, 'tr:has([title="a.txt"]) a.row')

@@ -66,7 +66,7 @@ await run({
     await page.waitForSelector('#folder-wrong')
     assert.ok(await page.isChecked(`input[value="${token}"]`))
     assert.equal(await page.inputValue('#folder'), 'a/../b')
-    assert.equal(await page.evaluate(() => document.activeElement.id), 'folder')
+    await page.waitForFunction(() => document.activeElement.id === 'folder')
     await axe(page, 'a wrong folder')
     assert.equal(page.url(), job.base + '/') // where a reload finds a page
     await page.click(`li[data-token="${token}"] .acts button`)

@@ -343,7 +343,7 @@ await run({
     await tabTo(page, `${row('keys.bin')} [data-act=pause]`)
     await page.keyboard.press('Enter')
     await inState(page, 'keys.bin', 'paused')
-    assert.equal(await page.evaluate(() => document.activeElement.dataset.act), 'resume')
+    await page.waitForFunction(() => document.activeElement.dataset.act === 'resume')
     await page.keyboard.press('Enter')
     await waits(page, 'keys.bin')
     await tabTo(page, '#folder')
