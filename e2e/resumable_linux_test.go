@@ -60,8 +60,9 @@ func TestDiskFullDuringAppend(t *testing.T) {
 					}
 				}}, bytes.NewReader(content[2*first:]))
 				a, err := s.do("PATCH", at, io.MultiReader(body), piece(first, size, "?1")...)
-				if err != nil || a.status != 507 || a.header.Get("Retry-After") == "" {
-					t.Fatalf("a full disk: %v, %d %v %s", err, a.status, a.header, a.body)
+				// A client that is still sending may lose the answer with the connection.
+				if err == nil && (a.status != 507 || a.header.Get("Retry-After") == "") {
+					t.Fatalf("a full disk: %d %v %s", a.status, a.header, a.body)
 				}
 
 				eventually(t, "the log has the cause", func() bool { return strings.Contains(s.log.String(), "code=full ") })

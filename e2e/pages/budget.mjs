@@ -4,13 +4,18 @@ import { run, assert, api, job } from './lib.mjs'
 
 const maxBytes = 60_000
 const maxRequests = 4
+// 0 to three places, as tools print it: a paint in the middle of reading the page
+// can move a line by some pixels.
+const maxShift = 0.0005
 
 async function visit(open, path, options) {
   const { page } = await open(options)
   await page.addInitScript(() => {
+    window.shift = 0
     window.shifts = []
     new PerformanceObserver((list) => {
       for (const entry of list.getEntries()) {
+        window.shift += entry.value
         for (const { node, previousRect: a, currentRect: b } of entry.sources) {
           const what = node?.outerHTML?.slice(0, 80) ?? node?.textContent
           window.shifts.push(`${what}: ${a.x},${a.y} ${a.width}x${a.height} to ${b.x},${b.y} ${b.width}x${b.height}`)
@@ -32,7 +37,8 @@ async function visit(open, path, options) {
     bytes += sizes.responseBodySize + sizes.responseHeadersSize
   }
   const requests = answers.filter((request) => !request.url().startsWith('data:')).length
-  const { shifts, paint, server } = await page.evaluate(async () => ({
+  const { shift, shifts, paint, server } = await page.evaluate(async () => ({
+    shift: window.shift,
     shifts: window.shifts,
     paint: await new Promise((done) => new PerformanceObserver((list) => { // the entry comes some time after the paint
       const first = list.getEntriesByName('first-contentful-paint')[0]
@@ -42,7 +48,7 @@ async function visit(open, path, options) {
   }))
   console.log(`${path}: ${bytes} bytes in ${requests} requests, answer after ${Math.round(server)} ms, ` +
     `first paint after ${Math.round(paint)} ms`)
-  return { bytes, requests, shifts, paint }
+  return { bytes, requests, shift, shifts, paint }
 }
 
 // A machine that does all else besides paints in half of it.
@@ -54,18 +60,18 @@ await run({
     await api('PUT', '/files/me/reports/d.txt', 'x')
     for (const path of ['/', '/files/local/', '/keys', '/admin', '/docs']) {
       for (const width of [360, 1400]) {
-        const { bytes, requests, shifts, paint } = await visit(open, path, { width })
+        const { bytes, requests, shift, shifts, paint } = await visit(open, path, { width })
         assert.ok(bytes <= maxBytes, `${path} costs ${bytes} bytes`)
         assert.ok(requests <= maxRequests, `${path} costs ${requests} requests`)
         assert.ok(paint <= maxPaint, `${path} paints after ${paint} ms`)
-        assert.deepEqual(shifts, [], `${path} shifts at ${width}`)
+        assert.ok(shift < maxShift, `${path} shifts at ${width}: ${shifts.join('; ')}`)
       }
     }
   },
 
   async 'a stranger gets it as well'(open) {
-    const { bytes, requests, shifts } = await visit(open, '/', { signedIn: false })
+    const { bytes, requests, shift, shifts } = await visit(open, '/', { signedIn: false })
     assert.ok(bytes <= maxBytes && requests <= maxRequests)
-    assert.deepEqual(shifts, [])
+    assert.ok(shift < maxShift, shifts.join('; '))
   },
 })
