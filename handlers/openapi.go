@@ -23,19 +23,17 @@ func (s *Server) openAPI(c *fiber.Ctx) error {
 	return c.Send(openAPIDoc)
 }
 
-// api is the document as the reference shows it. New asks for it, so that one
-// that cannot be shown is found at the start.
-var api = sync.OnceValue(func() *views.API {
-	a, err := views.ParseAPI(openAPIDoc)
-	if err != nil {
-		panic(fmt.Sprintf("handlers/openapi.yaml: %v", err))
-	}
-	return a
-})
+// api is the document as the reference shows it, read when somebody asks for
+// the page first: a start does not wait for it.
+var api = sync.OnceValues(func() (*views.API, error) { return views.ParseAPI(openAPIDoc) })
 
 // referencePage handles GET /docs/api: the document for people.
 func (s *Server) referencePage(c *fiber.Ctx) error {
+	document, err := api()
+	if err != nil {
+		return fmt.Errorf("read openapi.yaml: %w", err)
+	}
 	return render(c, views.Reference{
-		Shell: s.shell(c, text.Get("docs.reference"), "api"), API: api(), Address: s.origin(c),
+		Shell: s.shell(c, text.Get("docs.reference"), "api"), API: document, Address: s.origin(c),
 	}.Page)
 }

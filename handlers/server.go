@@ -70,7 +70,6 @@ type Server struct {
 // New makes the app. ready is false while the process starts or drains.
 // Metrics are registered with reg.
 func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *prometheus.Registry, ready func() bool) *fiber.App {
-	api()
 	s := &Server{cfg: cfg, store: st, auth: au, log: log, ready: ready}
 	if s.cfg.StaticURL == "" {
 		s.cfg.StaticURL = "/static"
