@@ -149,10 +149,15 @@ func (p *process) start(wait func() error) error {
 
 // stop ends the process and removes what it stored.
 func (p *process) stop() {
+	p.end()
+	os.RemoveAll(p.dir)
+}
+
+// end is stop, but leaves the folder.
+func (p *process) end() {
 	p.client.CloseIdleConnections()
 	p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended
 	p.cmd.Wait()                          //nolint:errcheck // it was told to
-	os.RemoveAll(p.dir)
 }
 
 // cpu is the time in seconds that the process and its children have used.

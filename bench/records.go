@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,15 +151,30 @@ func (b *bench) records() error {
 		return err
 	}
 	began := time.Now()
-	if err := large.files(stored); err != nil {
-		return err
+	if err = large.files(stored); err == nil {
+		err = large.close()
 	}
-	// What is remembered of those uploads goes first: it is not what is measured.
-	large.now = large.now.Add(30 * time.Hour)
-	if _, err := large.sweep(0); err != nil {
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "seeded %d files in %s\n", stored, time.Since(began).Round(time.Second))
+	p, err := b.crash(dir, "", "with 1,000,000 files")
+	if err != nil {
+		return err
+	}
+	err = p.lists()
+	p.end()
+	if err != nil {
+		return err
+	}
+	if large, err = openSeeded(filepath.Join(dir, "uploads"), shared); err != nil {
+		return err
+	}
+	// What is remembered of those uploads goes first: it is not what is measured.
+	large.now = time.Now().Add(-72*time.Hour + 30*time.Hour)
+	if _, err := large.sweep(0); err != nil {
+		return err
+	}
 	many, err := large.expiredAmong(expired)
 	if err == nil {
 		err = large.close()
@@ -167,34 +183,48 @@ func (b *bench) records() error {
 		return err
 	}
 	report("sweep of 10,000 among 1,000,000, time beside among 20,000", fmt.Sprintf("%.2fx", seconds(many)/seconds(few)), "<= 2x")
+	if p, err = b.crash(dir, p.key, "behind that sweep"); err != nil {
+		return err
+	}
+	p.stop()
+	return nil
+}
 
-	// The start after a crash in the middle of uploads, and then the listings
-	// of the real server.
+// crash kills the server in the middle of uploads, and reports how long the
+// start takes that follows.
+func (b *bench) crash(dir, key, when string) (*process, error) {
 	const more = "UPLOAD_OWNER_MAX_FILES=2000000"
 	p, err := b.serviceOn(dir, more)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	secret := p.key
+	if key == "" {
+		key = p.key // told at the first start alone
+	}
+	p.key = key
 	var stored atomic.Int64
 	crash := time.AfterFunc(3*time.Second, func() { p.cmd.Process.Kill() }) //nolint:errcheck // it runs
 	defer crash.Stop()
 	parallel(64, 1<<20, func(c, k int) error { //nolint:errcheck // they end with the server
-		err := p.put(fmt.Sprintf("crash/c%d/f%d", c, k), 4096)
+		err := p.put(fmt.Sprintf("%s/c%d/f%d", url.PathEscape(when), c, k), 4096)
 		if err == nil {
 			stored.Add(1)
 		}
 		return err
 	})
 	p.cmd.Wait() //nolint:errcheck // it was killed
-	began = time.Now()
+	began := time.Now()
 	if p, err = b.serviceOn(dir, more); err != nil {
-		return err
+		return nil, err
 	}
-	defer p.stop()
-	report(fmt.Sprintf("start after kill -9 with 1,000,000 files, %d of 64 clients", stored.Load()),
+	report(fmt.Sprintf("start after kill -9 %s, %d of 64 clients", when, stored.Load()),
 		fmt.Sprintf("%.0f ms", time.Since(began).Seconds()*1000), "<= 1 s")
-	p.key = secret
+	p.key = key
+	return p, nil
+}
+
+// lists times a page of every kind.
+func (p *process) lists() error {
 	for _, list := range []struct{ what, query string }{
 		{"first page", ""},
 		{"middle", "&prefix=d0500/"},

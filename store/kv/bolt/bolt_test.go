@@ -167,8 +167,6 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestSharedCommits queues calls behind one that is running: they share its
-// commit.
 // TestFreePagesAreListed: the start does not look at every page, unless so many
 // are free that listing them would decide what a commit costs.
 func TestFreePagesAreListed(t *testing.T) {
@@ -178,6 +176,7 @@ func TestFreePagesAreListed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.SetMaxListed(8192)
 	update := func(fn func(tx kv.Tx, key []byte) error, n int) {
 		t.Helper()
 		err := s.Update(t.Context(), "", func(tx kv.Tx) error {
@@ -259,6 +258,8 @@ func listed(t *testing.T, path string) bool {
 	return list != math.MaxUint64
 }
 
+// TestSharedCommits queues calls behind one that is running: they share its
+// commit.
 func TestSharedCommits(t *testing.T) {
 	t.Parallel()
 	const clients = 64
