@@ -36,7 +36,8 @@ func main() {
 	cold := flag.Bool("cold", false, "do not have the kernel hand out warm memory before a large upload")
 	flag.Parse()
 	if os.Getenv("GOMAXPROCS") == "" { // what runs in this process runs as in the service
-		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+		n := runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(n + max(n, 6))
 	}
 	b := &bench{rounds: *rounds, cold: *cold}
 	if err := b.run(*dir, flag.Args()); err != nil {

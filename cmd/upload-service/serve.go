@@ -43,8 +43,9 @@ const doubtGrace = time.Second
 // everybody. docs/performance.md has what that costs.
 func useProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.SetDefaultGOMAXPROCS() // not twice what an earlier call made of it
-		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+		runtime.SetDefaultGOMAXPROCS() // not more than an earlier call made of it
+		n := runtime.GOMAXPROCS(0)
+		runtime.GOMAXPROCS(n + max(n, 6))
 	}
 }
 
