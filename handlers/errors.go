@@ -52,6 +52,13 @@ var problems = map[store.Code]problem{
 	store.CodeFull:             {507, "Out of space"},
 }
 
+func problemOf(e *store.Error) problem {
+	if p, known := problems[e.Code]; known {
+		return p
+	}
+	return problems[store.CodeInternal]
+}
+
 // problemDoc is an RFC 9457 problem document. Error is the one member that
 // clients of the earlier service read.
 type problemDoc struct {
@@ -87,14 +94,11 @@ const errorDocs = "/docs/errors#"
 // handleError answers every error of every route, and logs it once.
 func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	e := asError(err)
+	s.logError(c, e)
 	if isTus(c) {
-		e = tusError(e)
+		e = tusError(c, e)
 	}
-	p, known := problems[e.Code]
-	if !known {
-		p = problems[store.CodeInternal]
-	}
-	s.logError(c, e, p.status)
+	p := problemOf(e)
 
 	c.Status(p.status)
 	c.Set(fiber.HeaderCacheControl, "no-store")
@@ -275,7 +279,8 @@ func fromFiber(f *fiber.Error) *store.Error {
 
 // logError logs what an operator has to know; what only concerns the client
 // is in the access log.
-func (s *Server) logError(c *fiber.Ctx, e *store.Error, status int) {
+func (s *Server) logError(c *fiber.Ctx, e *store.Error) {
+	status := problemOf(e).status
 	args := []any{"request", requestID(c), "method", methodOf(c), "code", e.Code, "error", e}
 	switch {
 	case status >= 500 && e.Code != store.CodeUnavailable:

@@ -22,6 +22,8 @@ const (
 	tusExtensions = "creation,creation-with-upload,creation-defer-length,expiration," +
 		"checksum,checksum-trailer,termination,concatenation"
 	tusContent = "application/offset+octet-stream"
+
+	methodOverride = "X-HTTP-Method-Override" // of a POST
 )
 
 func isTus(c *fiber.Ctx) bool { return strings.HasPrefix(c.Path(), "/tus") }
@@ -85,14 +87,23 @@ func (s *Server) checkTusCreate(c *fiber.Ctx) error {
 }
 
 // tusError makes what is wrong for a moment only one of the answers that
-// clients of tus repeat: 409, 423 and 5xx.
-func tusError(e *store.Error) *store.Error {
+// clients of tus repeat: 409, 423 and 5xx. Of HEAD that is 423 alone: after
+// anything else tus-js-client 4.3.1 begins anew, at byte 0.
+func tusError(c *fiber.Ctx, e *store.Error) *store.Error {
+	head := c.Method() == fiber.MethodHead || c.Method() == fiber.MethodPost && c.Get(methodOverride) == fiber.MethodHead
+	code := store.CodeUnavailable
+	if head {
+		code = store.CodeLocked
+	}
 	switch e.Code {
 	case store.CodeRateLimited, store.CodeTimeout, store.CodeTruncated:
-		e = e.WithCause(e)
-		e.Code = store.CodeUnavailable
-		e.RetryAfter = max(e.RetryAfter, time.Second)
+	default:
+		if !head || problemOf(e).status < 500 {
+			return e
+		}
 	}
+	e = e.WithCause(e)
+	e.Code, e.RetryAfter = code, max(e.RetryAfter, time.Second)
 	return e
 }
 
@@ -242,12 +253,22 @@ func (s *Server) tusHead(c *fiber.Ctx) error {
 		return err
 	}
 	c.Set(fiber.HeaderCacheControl, "no-store")
-	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, nil)
-	if err != nil {
+	owner := principal(c).Owner.ID
+	var u store.Upload
+	turn, err := s.store.TakeTurn(c.UserContext(), owner, token, nil)
+	switch {
+	case err == nil:
+		defer turn.Release()
+		u = turn.Upload()
+	case store.CodeOf(err) == store.CodeGone:
+		// Whoever lost the answer to a concatenation asks for the parts again,
+		// and repeats it if they are complete.
+		if u, err = s.store.UsedPart(c.UserContext(), owner, token); err != nil {
+			return err
+		}
+	default:
 		return err
 	}
-	defer turn.Release()
-	u := turn.Upload()
 	if u.Growth == nil {
 		return store.Errorf(store.CodeNotFound, "There is no such upload.")
 	}
@@ -298,7 +319,7 @@ func (s *Server) tusDelete(c *fiber.Ctx) error {
 // tusOverride handles POST /tus/:token, for clients behind something that
 // knows only GET and POST: the header names the method that is meant.
 func (s *Server) tusOverride(c *fiber.Ctx) error {
-	switch c.Get("X-HTTP-Method-Override") {
+	switch c.Get(methodOverride) {
 	case fiber.MethodPatch:
 		return s.tusPatch(c)
 	case fiber.MethodDelete:

@@ -520,6 +520,16 @@ func TestTus(t *testing.T) {
 		if again.header.Get("Location") != whole {
 			t.Errorf("a repeated concatenation made another upload")
 		}
+		// Who lost that answer asks for the parts first.
+		if h := w.wantOffset(a, 2).header; h.Get("Upload-Length") != "2" || h.Get("Upload-Concat") != "partial" || h.Get("Upload-Token") != "" {
+			t.Errorf("of a part that was used: %v", h)
+		}
+		w.patch(410, a, 2, "")
+		c := part("c")
+		whole = w.wants(201, "POST", "/tus/", nil, "Upload-Concat", "final;"+c).header.Get("Location")
+		w.wantOffset(c, 1)
+		w.wants(204, "DELETE", whole, nil)
+		w.wants(410, "HEAD", c, nil)
 	})
 	run("CORS on every answer", func(t *testing.T, w tus) {
 		pre := w.as("anonymous", "OPTIONS", "/tus/x", nil, "Origin", "https://app.example",
@@ -630,6 +640,33 @@ func TestTusTransient(t *testing.T) {
 		}
 		w.wantOffset(url, 9000)
 	}
+}
+
+// TestTusHeadTransient: whatever passes is 423 for HEAD, since tus-js-client
+// begins a new upload after anything else.
+func TestTusHeadTransient(t *testing.T) {
+	t.Parallel()
+	w := tus{newWorld(t, setup{http: func(c *handlers.Config) { c.RateLimit = 20 }})}
+	url := w.create("Upload-Length", "1")
+	refused := func(status int, method string, headers ...string) {
+		t.Helper()
+		a := w.wants(status, method, url, nil, headers...)
+		if wait, _ := strconv.Atoi(a.header.Get("Retry-After")); wait < 1 || a.header.Get("Upload-Offset") != "" {
+			t.Errorf("%s: got %v", method, a.header)
+		}
+	}
+	for w.do("HEAD", url, nil).status == 200 { // until it is too many
+	}
+	refused(423, "HEAD")
+	refused(423, "POST", "X-HTTP-Method-Override", "HEAD")
+	refused(503, "PATCH")
+
+	w = tus{newWorld(t, setup{})}
+	url = w.create("Upload-Length", "1")
+	w.wants(404, "HEAD", url+"0", nil) // not what passes
+	w.github.Fail(func(rw http.ResponseWriter, _ *http.Request) bool { rw.WriteHeader(502); return true })
+	refused(423, "HEAD", "Authorization", "Bearer ghp_never_seen")
+	refused(503, "PATCH", "Authorization", "Bearer ghp_never_seen")
 }
 
 // TestTusRelativePath: the folders of a file that was chosen with its folder are

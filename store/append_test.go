@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
@@ -713,6 +714,35 @@ func TestConcatenateOnce(t *testing.T) {
 	if n := slices.Max(blobs[:]); n > 2 { // the part, until the sweep, and the whole
 		t.Errorf("%d blobs were there at once", n)
 	}
+	w.sweep(store.SweepOptions{})
+	w.wantClean("after the sweep")
+}
+
+// TestConcatenateLasts: parts that are being copied are not swept, however long
+// that takes.
+func TestConcatenateLasts(t *testing.T) {
+	t.Parallel()
+	var f faults
+	w := newWorld(t, f.below)
+	part := w.begin(alice, store.Begin{Length: 2, Partial: true})
+	w.mustAppend(part, "ab", store.Piece{Last: store.AtLength})
+	f.set(func(place string) string {
+		if place == "create" {
+			w.clock.advance(25 * time.Hour)
+			w.sweep(store.SweepOptions{})
+		}
+		return ""
+	})
+	ctx := context.WithValue(t.Context(), requested{}, true)
+	u, err := w.store.Concatenate(ctx, alice, []store.Token{part.Token, part.Token}, store.Begin{})
+	w.ok(err)
+	f.set(nil)
+	w.wantUpload(u, "abab")
+	if got, err := w.store.UsedPart(t.Context(), alice, part.Token); err != nil || got.Growth.Offset != 2 {
+		t.Errorf("the part: %v, %v", got, err)
+	}
+	_, err = w.store.UsedPart(t.Context(), bob, part.Token)
+	w.wantCode(err, store.CodeNotFound, "somebody else's part")
 	w.sweep(store.SweepOptions{})
 	w.wantClean("after the sweep")
 }

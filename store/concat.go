@@ -98,8 +98,8 @@ func (s *Store) concatenated(ctx context.Context, in *Intake, whole Upload, part
 		return Upload{}, err
 	}
 	err = in.commit(ctx, func(t txn) error {
-		// One may have expired meanwhile.
-		if _, done, err := t.partials(in.owner, whole.Growth.Of, e.now); err != nil || done != "" {
+		// One may have been deleted meanwhile. None has expired: they are held.
+		if _, done, err := t.partials(in.owner, whole.Growth.Of, whole.CreatedAt); err != nil || done != "" {
 			return all(err, Errorf(CodeConflict, "The parts were put together by another request."))
 		}
 		for _, token := range distinct {
@@ -156,6 +156,26 @@ func (t txn) partials(o OwnerID, tokens []Token, now time.Time) (parts []Part, d
 		parts = append(parts, u.Parts[0])
 	}
 	return parts, "", nil
+}
+
+// UsedPart is a part that a Concatenate used up, as complete as it was, for as
+// long as the whole is known too. Errors: not_found, and gone.
+func (s *Store) UsedPart(ctx context.Context, o OwnerID, token Token) (u Upload, err error) {
+	err = s.view(ctx, func(t txn) error {
+		if u, err = t.upload(o, token); err != nil {
+			return err
+		}
+		gone := u.live(s.now())
+		if gone == nil || u.Growth == nil || u.Growth.Into == "" {
+			return gone
+		}
+		whole, err := t.upload(o, u.Growth.Into)
+		if err != nil || whole.live(s.now()) != nil {
+			return gone
+		}
+		return nil
+	})
+	return u, err
 }
 
 // chain reads contents one after the other.

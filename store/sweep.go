@@ -242,9 +242,9 @@ func (w *sweep) expireUpload(t txn, d due) error {
 	if !w.included(u.Owner, u.CreatedAt) {
 		return nil
 	}
-	if !w.opts.DryRun && u.State == Receiving && w.s.InUse(u.Owner, u.Token) {
-		// What is coming in gives it a new lifetime. A dry run lists it: should
-		// nothing come, its preview removes it.
+	if !w.opts.DryRun && w.s.InUse(u.Owner, u.Token) {
+		// What is coming in gives it a new lifetime; a part is being copied. A
+		// dry run lists it: should nothing come, its preview removes it.
 		return nil
 	}
 	if u.State == Persisted || u.State == Gone {

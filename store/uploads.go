@@ -166,11 +166,11 @@ func (t txn) dropUpload(u Upload, now time.Time, ttl time.Duration, reason, swee
 		}
 	}
 	// What stays counts against no quota, so it is little: the reason, and what
-	// a repeated Concatenate asks for.
+	// UsedPart and a repeated Concatenate ask for.
 	end := u.tombstone(Gone, now.Add(ttl))
 	end.Reason = reason
 	if g := u.Growth; g != nil {
-		end.Growth = &Growth{Partial: g.Partial, Into: g.Into}
+		end.Growth = &Growth{Offset: g.Offset, Length: g.Length, Partial: g.Partial, Into: g.Into}
 	}
 	used, err := t.usage(u.Owner)
 	if err == nil {
