@@ -85,6 +85,19 @@ func readDigest(values []string, header string, content *store.Content) error {
 	return nil
 }
 
+// wantsSHA256 reads Want-Repr-Digest, of which this is the algorithm that every
+// content has: a preference from 1 to 10, and 0 for none (RFC 9530, 4).
+func wantsSHA256(values []string) bool {
+	dict, err := httpsfv.UnmarshalDictionary(values)
+	if err != nil {
+		return false
+	}
+	member, _ := dict.Get("sha-256")
+	item, _ := member.(httpsfv.Item)
+	preference, _ := item.Value.(int64)
+	return preference > 0
+}
+
 // metadataHeaders collects X-Meta-<key>.
 func metadataHeaders(c *fiber.Ctx) map[string]string {
 	const prefix = "x-meta-"

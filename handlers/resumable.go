@@ -249,7 +249,7 @@ func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
 	} else {
 		sum = u.Parts[0].SHA256
 	}
-	if strings.Contains(c.Get("Want-Repr-Digest"), "sha-256") {
+	if wantsSHA256(lines(c, "Want-Repr-Digest")) {
 		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
 	}
 	if u.State != store.Persisted {

@@ -347,6 +347,11 @@ func TestResumable(t *testing.T) {
 		if a.header.Get("Repr-Digest") != digest("abcdef") {
 			t.Errorf("got %v", a.header)
 		}
+		for _, not := range []string{"sha-256=0", "sha-512=9", "x-sha-256=9", "sha-256"} {
+			if a := w.resumable(201, "POST", "/api/v1/uploads", "a", "Upload-Complete", "?1", "Want-Repr-Digest", not); a.header.Get("Repr-Digest") != "" {
+				t.Errorf("%s: got %v", not, a.header)
+			}
+		}
 		url = create(w, "Repr-Digest", digest("abcdef"))
 		if code := w.piece(400, url, 0, "?1", "abcdeX").code(t); code != store.CodeBadDigest {
 			t.Errorf("got %s", code)
@@ -375,6 +380,32 @@ func TestResumable(t *testing.T) {
 		}
 		w.wantState(url, 0, "?0")
 	})
+}
+
+// TestProgressIsTold (R13): what is durable of a long append is told while it
+// comes in; an old Location is not told again.
+func TestProgressIsTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{})
+	const size = 65 << 20 // one step more than what may come unrecorded
+	url := w.resumable(201, "POST", "/api/v1/uploads", "", "Upload-Complete", "?0").header.Get("Location")
+	final, interim := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nContent-Length: %d\n"+
+		"Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?0\nUpload-Draft-Interop-Version: 8\n\n",
+		url, w.keys["alice"], size) + strings.Repeat("x", size)).answer()
+	if final.status != 204 || final.header.Get("Upload-Offset") != strconv.Itoa(size) {
+		t.Errorf("got %v", final)
+	}
+	last := 0
+	for _, h := range interim {
+		offset, err := strconv.Atoi(h.Get("Upload-Offset"))
+		if err != nil || offset <= last || h.Get("Location") != "" || h.Get("Upload-Draft-Interop-Version") != "8" {
+			t.Errorf("after %d: %v", last, h)
+		}
+		last = offset
+	}
+	if last < 64<<20 {
+		t.Errorf("told %d of %d bytes, in %d answers", last, size, len(interim))
+	}
 }
 
 // TestRevokedMeanwhile takes the key away when a request has begun to append
