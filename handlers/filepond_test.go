@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"fmt"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/textproto"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"upload-service/handlers"
 	"upload-service/store"
@@ -118,14 +120,14 @@ func TestFilePond(t *testing.T) {
 		head := fmt.Sprintf("PATCH /filepond?patch=%s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nContent-Type: application/offset+octet-stream\n"+
 			"Upload-Offset: 0\nUpload-Length: 9500\nContent-Length: 9500\n\n", id, w.keys["alice"])
 		c := w.raw(head + strings.Repeat("x", 9000))
-		eventually(t, "the chunk is stopped", func() bool {
-			a := w.want(200, "alice", "HEAD", "/filepond?patch="+id, nil)
-			if a.header.Get("Upload-Offset") != "0" || a.header.Get("Upload-Length") != "9500" {
-				t.Fatalf("got %v", a.header)
-			}
-			return true
-		})
-		c.Close()
+		c.Conn.(*net.TCPConn).CloseWrite() //nolint:errcheck // the answer tells
+		if a, _ := c.answer(); a.status != 400 {
+			t.Errorf("a chunk that is cut: got %v", a)
+		}
+		a := w.want(200, "alice", "HEAD", "/filepond?patch="+id, nil)
+		if a.header.Get("Upload-Offset") != "0" || a.header.Get("Upload-Length") != "9500" {
+			t.Fatalf("got %v", a.header)
+		}
 		w.chunk(204, id, 0, 9500, strings.Repeat("y", 9500))
 		w.wantRestored(id, strings.Repeat("y", 9500))
 	})
@@ -204,4 +206,29 @@ func TestFilePond(t *testing.T) {
 		w.want(400, "alice", "PATCH", "/filepond?patch="+id, strings.NewReader("x"))
 		w.want(400, "alice", "GET", "/filepond", nil)
 	})
+}
+
+// TestStalled: of a piece that stops coming the bytes are kept, but a chunk of
+// FilePond, which begins the next one where it believes to be, leaves nothing.
+// (tus: TestTusTransient.)
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	w := pond{newWorld(t, setup{idle: 300 * time.Millisecond})}
+	resumable := w.resumable(201, "POST", "/api/v1/uploads", "", "Upload-Complete", "?0").header.Get("Location")
+	chunk := "/filepond?patch=" + w.process(201, "", "", "Upload-Length", "9500").body
+	for _, tt := range []struct {
+		url, headers, kept string
+	}{
+		{resumable, "Content-Type: application/partial-upload\nUpload-Complete: ?0\n", "9000"},
+		{chunk, "Content-Type: application/offset+octet-stream\nUpload-Length: 9500\n", "0"},
+	} {
+		a, _ := w.raw(fmt.Sprintf("PATCH %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nUpload-Offset: 0\nContent-Length: 9500\n%s\n",
+			tt.url, w.keys["alice"], tt.headers) + strings.Repeat("x", 9000)).answer()
+		if a.status != 408 {
+			t.Errorf("%s: got %v", tt.url, a)
+		}
+		if got := w.want(200, "alice", "HEAD", tt.url, nil).header.Get("Upload-Offset"); got != tt.kept {
+			t.Errorf("%s: kept %s bytes, want %s", tt.url, got, tt.kept)
+		}
+	}
 }
