@@ -52,6 +52,9 @@ var problems = map[store.Code]problem{
 	store.CodeFull:             {507, "Out of space"},
 }
 
+// ours reports whether the server could not do what may well succeed later.
+func (p problem) ours() bool { return p.status >= 500 }
+
 func problemOf(e *store.Error) problem {
 	if p, known := problems[e.Code]; known {
 		return p
@@ -280,15 +283,14 @@ func fromFiber(f *fiber.Error) *store.Error {
 // logError logs what an operator has to know; what only concerns the client
 // is in the access log.
 func (s *Server) logError(c *fiber.Ctx, e *store.Error) {
-	status := problemOf(e).status
 	args := []any{"request", requestID(c), "method", methodOf(c), "code", e.Code, "error", e}
 	switch {
-	case status >= 500 && e.Code != store.CodeUnavailable:
-		s.log.Error("request failed", args...)
-	case status >= 500:
+	case !problemOf(e).ours():
+		s.log.Debug("request refused", args...)
+	case e.Code == store.CodeUnavailable:
 		s.log.Warn("request failed", args...)
 	default:
-		s.log.Debug("request refused", args...)
+		s.log.Error("request failed", args...)
 	}
 }
 

@@ -98,7 +98,7 @@ func tusError(c *fiber.Ctx, e *store.Error) *store.Error {
 	switch e.Code {
 	case store.CodeRateLimited, store.CodeTimeout, store.CodeTruncated:
 	default:
-		if !head || problemOf(e).status < 500 {
+		if !head || !problemOf(e).ours() {
 			return e
 		}
 	}
