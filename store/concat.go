@@ -170,7 +170,12 @@ func (s *Store) UsedPart(ctx context.Context, o OwnerID, token Token) (u Upload,
 			return gone
 		}
 		whole, err := t.upload(o, u.Growth.Into)
-		if err != nil || whole.live(s.now()) != nil {
+		switch {
+		case CodeOf(err) == CodeNotFound:
+			return gone
+		case err != nil:
+			return err // for a moment only, maybe: that is not gone
+		case whole.live(s.now()) != nil:
 			return gone
 		}
 		return nil
