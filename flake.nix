@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-lM2+CB2+IC+0j09T7fDv/77ZxezMdTzGwkNvu4daHKI=";
+        outputHash = "sha256-+bR9ur78bLVgg5L3/El7/iLOGUkURhKgeC5Zsdpj4Fo=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -38,7 +38,11 @@ export async function run(steps) {
     } catch (error) {
       failed++
       console.log(`FAIL ${name}: ${error.stack}`)
-      for (const { page } of opened) await page.screenshot({ path: path.join(job.shots, `failed-${name.replace(/\W+/g, '-')}.png`) }).catch(() => {})
+      const shot = path.join(job.shots, `failed-${name.replace(/\W+/g, '-')}`)
+      for (const [i, { context, problems }] of opened.entries()) {
+        console.log(`window ${i}: ${JSON.stringify(problems)}`)
+        for (const [k, page] of context.pages().entries()) await page.screenshot({ path: `${shot}-${i}-${k}.png` }).catch(() => {})
+      }
     }
     for (const { context } of opened) await context.close()
   }
@@ -64,8 +68,8 @@ async function open(browser, opened, {
   page.on('filechooser', () => {}) // asked for early: the key that opens one can be faster
   const problems = []
   const note = (text) => { if (!allow.some((pattern) => pattern.test(text))) problems.push(text) }
-  page.on('pageerror', (error) => note(`error in the page: ${error}`))
-  page.on('console', (message) => { if (message.type() === 'error') note(`console: ${message.text()}`) })
+  context.on('weberror', (event) => note(`error in the page: ${event.error()}`))
+  context.on('console', (message) => { if (message.type() === 'error') note(`console: ${message.text()}`) })
   await context.exposeFunction('reportViolation', (text) => note(`policy: ${text}`))
   await context.addInitScript(() => addEventListener('securitypolicyviolation', (event) => {
     window.reportViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`)

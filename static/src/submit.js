@@ -72,6 +72,19 @@ document.addEventListener('change', (event) => event.target.matches('input[name=
 document.addEventListener('rows:changed', count)
 document.addEventListener('htmx:afterSettle', count)
 
+// What changes the list of what waits changes it in all tabs of its owner. This
+// does not wait for the queue's bundle: what another tab does meanwhile counts.
+const tabs = new BroadcastChannel(`waiting:${document.body.dataset.owner}`)
+const anew = () => document.body.dispatchEvent(new CustomEvent('upload:ready', { bubbles: true }))
+tabs.addEventListener('message', anew)
+document.addEventListener('waiting-changed', () => {
+  anew()
+  tabs.postMessage('')
+})
+document.addEventListener('htmx:afterRequest', ({ detail: { requestConfig, successful } }) => {
+  if (successful && requestConfig.verb === 'post' && /^\/(submit|waiting)/.test(requestConfig.path)) tabs.postMessage('')
+})
+
 // What a person has unchecked stays so when the list comes anew.
 let unchecked = new Set()
 document.addEventListener('htmx:beforeSwap', (event) => {

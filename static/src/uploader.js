@@ -125,21 +125,12 @@ function progress(item, loaded) {
   paint()
 }
 
-// What changes the list of what waits changes it in all tabs.
-const tabs = new BroadcastChannel(prefix)
-const changed = () => document.body.dispatchEvent(new CustomEvent('upload:ready', { bubbles: true }))
-tabs.addEventListener('message', changed)
-document.addEventListener('htmx:afterRequest', ({ detail: { requestConfig, successful } }) => {
-  if (successful && requestConfig.verb === 'post' && /^\/(submit|waiting)/.test(requestConfig.path)) tabs.postMessage('')
-})
-
 function done(item) {
   forget(item)
   item.token = item.url.split('/').pop()
   set(item, 'ready', { loaded: item.file.size })
   tell(fill(text.live_uploaded, item.file.name))
-  changed()
-  tabs.postMessage('')
+  document.body.dispatchEvent(new CustomEvent('waiting-changed', { bubbles: true }))
   if (!document.getElementById('waiting-list')) remove(item)
   if (!items.some(unfinished)) {
     const lost = items.filter((i) => i.state === 'failed').length
