@@ -155,6 +155,7 @@ type Turn struct {
 	key  turnKey
 	self *holder
 	u    Upload
+	read []byte // the record of u; nil once this turn has changed it
 }
 
 var errLocked = &Error{
@@ -174,7 +175,15 @@ func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func(
 	if err != nil {
 		return nil, err
 	}
-	if t.u, err = s.GetUpload(ctx, o, token); err != nil {
+	err = s.view(ctx, func(tx txn) (err error) {
+		if t.u, err = tx.upload(o, token); err != nil {
+			return err
+		}
+		record, err := tx.Get(uploadKey(o, token))
+		t.read = bytes.Clone(record)
+		return all(err, t.u.live(s.now()))
+	})
+	if err != nil {
 		t.Release()
 		return nil, err
 	}
@@ -184,8 +193,7 @@ func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func(
 // hold is TakeTurn without a look at the upload, which need not be there.
 func (s *Store) hold(ctx context.Context, key turnKey, stop func()) (*Turn, error) {
 	t := &Turn{s: s, key: key, self: &holder{stop, make(chan struct{})}}
-	wait := time.NewTimer(turnWait)
-	defer wait.Stop()
+	var late <-chan time.Time
 	for {
 		s.turns.mu.Lock()
 		other := s.turns.held[t.key]
@@ -196,12 +204,15 @@ func (s *Store) hold(ctx context.Context, key turnKey, stop func()) (*Turn, erro
 		if other == nil {
 			return t, nil
 		}
+		if late == nil {
+			late = time.After(turnWait)
+		}
 		if other.stop != nil {
 			other.stop()
 		}
 		select {
 		case <-other.done:
-		case <-wait.C:
+		case <-late:
 			return nil, errLocked
 		case <-ctx.Done():
 			return nil, ctx.Err()
@@ -400,7 +411,7 @@ func (t *Turn) change(ctx context.Context, fn func(*Upload)) error {
 	s, now := t.s, t.s.now()
 	var u Upload
 	err := s.update(ctx, t.u.Owner, func(tx txn) error {
-		old, err := tx.growing(t.u)
+		old, err := t.growing(tx)
 		if err != nil {
 			return err
 		}
@@ -416,14 +427,22 @@ func (t *Turn) change(ctx context.Context, fn func(*Upload)) error {
 		return nil
 	})
 	if err == nil {
-		t.u = u
+		t.u, t.read = u, nil
 	}
 	return err
 }
 
-// growing is the record of an upload that has not ended since it was read.
-func (t txn) growing(u Upload) (Upload, error) {
-	now, err := t.upload(u.Owner, u.Token)
+// growing is the upload as it is now, if it has not ended since it was read. A
+// record that is still the same is not decoded again.
+func (t *Turn) growing(tx txn) (Upload, error) {
+	record, err := tx.Get(uploadKey(t.u.Owner, t.u.Token))
+	if err != nil {
+		return Upload{}, err
+	}
+	now := t.u
+	if t.read == nil || !bytes.Equal(record, t.read) {
+		now, err = tx.upload(t.u.Owner, t.u.Token)
+	}
 	if err == nil && now.State != Receiving {
 		err = Errorf(CodeGone, "This upload ended while a piece of it came in.")
 	}
@@ -718,7 +737,7 @@ func (t *Turn) finish(ctx context.Context, part Part, refused error) error {
 		return err
 	}
 	err = t.s.update(ctx, t.u.Owner, func(tx txn) error {
-		old, err := tx.growing(t.u)
+		old, err := t.growing(tx)
 		if err != nil {
 			return err
 		}
@@ -727,7 +746,7 @@ func (t *Turn) finish(ctx context.Context, part Part, refused error) error {
 	if err != nil {
 		return err
 	}
-	t.u = e.end
+	t.u, t.read = e.end, nil
 	e.show(ctx)
 	return nil
 }
@@ -798,7 +817,7 @@ func (e *ending) show(ctx context.Context) {
 func (t *Turn) Drop(ctx context.Context, reason string) error {
 	now := t.s.now()
 	return t.s.update(ctx, t.u.Owner, func(tx txn) error {
-		u, err := tx.growing(t.u)
+		u, err := t.growing(tx)
 		if err != nil {
 			return err
 		}

@@ -19,7 +19,8 @@ const recordVersion = 1
 
 // encode writes v as JSON; a name of "<" does not take six times its room.
 func encode(v any) ([]byte, error) {
-	b, err := json.Append([]byte{recordVersion}, v, json.SortMapKeys)
+	room := make([]byte, 0, 768) // most records fit, none is moved as it grows
+	b, err := json.Append(append(room, recordVersion), v, json.SortMapKeys)
 	if err != nil {
 		return nil, fmt.Errorf("encode %T: %w", v, err)
 	}

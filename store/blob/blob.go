@@ -13,20 +13,28 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 )
 
 // Ref names a blob: "<epoch>/<id>", both made by the server. It is unique for
 // ever: a Ref is used for one Create in the life of the store.
 type Ref string
 
-var refSyntax = regexp.MustCompile(`^[0-9a-f]{16}/[0-9a-f]{32}$`)
+// Lengths of the parts of a Ref.
+const (
+	epochLen = 16
+	idLen    = 32
+)
 
 // ParseRef returns s as a Ref: 16 lower-case hex digits (the epoch), a slash
 // and 32 lower-case hex digits (128 random bits).
 func ParseRef(s string) (Ref, error) {
-	if !refSyntax.MatchString(s) {
+	if len(s) != epochLen+1+idLen || s[epochLen] != '/' {
 		return "", ErrBadRef
+	}
+	for i := range len(s) {
+		if c := s[i]; i != epochLen && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return "", ErrBadRef
+		}
 	}
 	return Ref(s), nil
 }
@@ -34,10 +42,10 @@ func ParseRef(s string) (Ref, error) {
 // Epoch is the part of the Ref before the slash: the blobs of one epoch are
 // listed together.
 func (r Ref) Epoch() string {
-	if len(r) < 16 {
+	if len(r) < epochLen {
 		return ""
 	}
-	return string(r[:16])
+	return string(r[:epochLen])
 }
 
 // Info describes a stored blob.

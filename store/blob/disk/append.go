@@ -20,10 +20,10 @@ func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Wr
 		return nil, wrap("append to blob", ref, err)
 	}
 	w := &writer{s: s, ref: ref, unnamed: offset == 0, back: writeback{from: offset, at: offset}}
-	if offset == 0 {
+	if w.unnamed {
 		w.f, err = s.create(file, ref.Epoch(), s.calls.grow)
 	} else {
-		w.f, err = s.reopen(file, offset)
+		w.f, err = s.goOn(ref, file, offset)
 	}
 	if err != nil {
 		return nil, wrap("append to blob", ref, err)
@@ -32,16 +32,13 @@ func (s *Store) Append(ctx context.Context, ref blob.Ref, offset int64) (blob.Wr
 	return w, nil
 }
 
-// reopen opens a content, cut to offset bytes, at its end.
-func (s *Store) reopen(file string, offset int64) (*os.File, error) {
+// goOn opens a content, cut to offset bytes, at its end.
+func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err error) {
 	if offset < 0 {
 		return nil, blob.ErrRange
 	}
-	f, err := s.calls.reopen(file)
-	if errors.Is(err, fs.ErrPermission) { // sealed, and its record was lost
-		if err = s.calls.unseal(file); err == nil {
-			f, err = s.calls.reopen(file)
-		}
+	if f = s.kept.take(ref); f == nil {
+		f, err = s.reopen(file)
 	}
 	if err != nil {
 		return nil, err
@@ -66,12 +63,23 @@ func (s *Store) reopen(file string, offset int64) (*os.File, error) {
 	return f, nil
 }
 
+func (s *Store) reopen(file string) (*os.File, error) {
+	f, err := s.calls.reopen(file)
+	if errors.Is(err, fs.ErrPermission) { // sealed, and its record was lost
+		if err = s.calls.unseal(file); err == nil {
+			f, err = s.calls.reopen(file)
+		}
+	}
+	return f, err
+}
+
 // writer is one piece of a content on its way to the disk.
 type writer struct {
 	s       *Store
 	f       *os.File
 	ref     blob.Ref
 	unnamed bool // the name is not durable yet
+	ended   bool // it is sealed, or something failed
 	back    writeback
 }
 
@@ -80,6 +88,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	n, err := w.s.calls.write(w.f, p)
 	w.back.wrote(n)
 	if err != nil {
+		w.ended = true
 		return n, wrap("write blob", w.ref, err)
 	}
 	return n, nil
@@ -88,6 +97,7 @@ func (w *writer) Write(p []byte) (int, error) {
 // Sync implements blob.Writer: first the content, then the name.
 func (w *writer) Sync() error {
 	if err := w.s.calls.sync(w.f); err != nil {
+		w.ended = true
 		return wrap("sync blob", w.ref, err)
 	}
 	if !w.unnamed {
@@ -102,14 +112,18 @@ func (w *writer) Sync() error {
 
 // Seal implements blob.Writer.
 func (w *writer) Seal() error {
+	w.ended = true
 	if err := w.s.calls.seal(w.f); err != nil {
 		return wrap("seal blob", w.ref, err)
 	}
 	return w.Sync()
 }
 
-// Close implements blob.Writer.
+// Close implements blob.Writer. A content that may go on is kept open.
 func (w *writer) Close() error {
+	if !w.ended && w.s.kept.put(w.ref, w.f) {
+		return nil
+	}
 	if err := w.f.Close(); err != nil {
 		return wrap("close blob", w.ref, err)
 	}

@@ -36,6 +36,7 @@ type Store struct {
 	root   *os.Root
 	calls  calls
 	shared *shared // how the epochs' folders are synced
+	kept   *kept   // contents that grow, open between their pieces
 
 	// An epoch's folder appears and disappears under the write lock. The read
 	// lock is held while a name is made in it, and from the removal of names
@@ -69,12 +70,15 @@ func Open(dir string) (*Store, error) {
 	}
 	c := system{root}
 	return &Store{
-		dir: dir, root: root, calls: c, shared: newShared(c.syncDir), durable: map[string]bool{},
+		dir: dir, root: root, calls: c, shared: newShared(c.syncDir), kept: newKept(), durable: map[string]bool{},
 	}, nil
 }
 
 // Close releases the folder.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error {
+	s.kept.close()
+	return s.root.Close()
+}
 
 // name is the file of a blob, below the store's folder.
 func name(ref blob.Ref) (string, error) {
@@ -241,6 +245,7 @@ func (s *Store) unlink(ctx context.Context, refs []blob.Ref) (gone []blob.Ref, e
 		}
 		if err == nil {
 			err = s.calls.unlink(file)
+			s.kept.drop(ref)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, wrap("delete blob", ref, err))

@@ -6,6 +6,9 @@ import (
 	"path/filepath"
 )
 
+// MaxKept is how many contents are held open between their pieces.
+const MaxKept = maxKept
+
 // Call is one change of the disk that a store asked for. Names are relative to
 // the store's folder.
 type Call struct {
