@@ -10,9 +10,11 @@
 package handlers
 
 import (
+	"bytes"
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -110,9 +112,21 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 // writeJSON is what answers are written with: for people with curl, too, so
 // addresses are legible and the prompt begins a line. See docs/adr/0005.
 func writeJSON(v any) ([]byte, error) {
-	b, err := json.Append(nil, v, json.SortMapKeys)
-	return append(b, '\n'), err
+	buf := jsonBuffers.Get().(*[]byte)
+	defer jsonBuffers.Put(buf)
+	b, err := json.Append((*buf)[:0], v, json.SortMapKeys)
+	b = append(b, '\n')
+	if cap(b) <= jsonBufferMax {
+		*buf = b
+	}
+	return bytes.Clone(b), err
 }
+
+// jsonBuffers are where answers are written before their length is known: a
+// page of a thousand files, grown from nothing, left four times its size behind.
+var jsonBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const jsonBufferMax = 1 << 20 // bytes that are worth keeping
 
 // requestID is the id that errors and logs of a request share.
 func requestID(c *fiber.Ctx) string {

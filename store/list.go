@@ -41,6 +41,14 @@ type Page struct {
 	Next    string
 }
 
+// add adds a file to a page of at most limit, whose room is made once.
+func (p *Page) add(f File, limit int) {
+	if p.Files == nil {
+		p.Files = make([]File, 0, limit)
+	}
+	p.Files = append(p.Files, f)
+}
+
 var errCursor = FieldErrorf("cursor", "This cursor does not belong to this listing; start again without one.")
 
 // ListFiles returns one page. It costs O(page): with a delimiter each folder
@@ -133,7 +141,7 @@ func (t txn) listByPath(o OwnerID, q Query, cursor []byte, page *Page, damaged f
 			if err := decode(v, &f); err != nil {
 				damaged(fmt.Errorf("file %q: %w", k[root:], err))
 			} else if q.matches(&f) {
-				page.Files = append(page.Files, f)
+				page.add(f, q.Limit)
 			}
 			return true
 		})
@@ -197,7 +205,7 @@ func (t txn) listNewest(o OwnerID, q Query, cursor []byte, page *Page, damaged f
 		if err != nil {
 			damaged(fmt.Errorf("file %q: %w", path, err))
 		} else if found && q.matches(&f) {
-			page.Files = append(page.Files, f)
+			page.add(f, q.Limit)
 		}
 		return true
 	})
