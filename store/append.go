@@ -542,19 +542,20 @@ func (a *appending) claim(ctx context.Context, n int64) error {
 	return nil
 }
 
-var pieceBuffers = sync.Pool{New: func() any { b := make([]byte, 128<<10); return &b }}
-
 // receive writes what r yields, up to the limits.
 func (a *appending) receive(ctx context.Context, r io.Reader) error {
-	buf := pieceBuffers.Get().(*[]byte)
-	defer pieceBuffers.Put(buf)
+	var buf blob.Buffer
+	defer buf.Free()
+	got := a.p.Size
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, end := r.Read(*buf)
+		b := buf.Next(got)
+		n, end := r.Read(b)
+		got = int64(n)
 		if n > 0 {
-			if err := a.write(ctx, (*buf)[:n]); err != nil {
+			if err := a.write(ctx, b[:n]); err != nil {
 				return err
 			}
 		}

@@ -183,26 +183,22 @@ func (s *Store) removeFolder(epoch string) {
 	}
 }
 
-// Small bodies are the most frequent; they should not touch a large buffer.
-var (
-	small = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
-	large = sync.Pool{New: func() any { b := make([]byte, 512<<10); return &b }}
-)
-
 // copy copies r to f. It looks at ctx between reads. An error of r stays what
 // it is: only the disk's own errors mean that a blob exists or space is short.
 func (s *Store) copy(ctx context.Context, ref blob.Ref, f *os.File, r io.Reader) (n int64, err error) {
-	pool := &small
-	buf := pool.Get().(*[]byte)
-	defer func() { pool.Put(buf) }()
+	var buf blob.Buffer
+	defer buf.Free()
 	back := writeback{f: f}
+	k := 0 // what the last read yielded
 	for {
 		if err := ctx.Err(); err != nil {
 			return n, fmt.Errorf("receive blob %s: %w", ref, err)
 		}
-		k, rerr := r.Read(*buf)
+		b := buf.Next(int64(k))
+		var rerr error
+		k, rerr = r.Read(b)
 		if k > 0 {
-			w, err := s.calls.write(f, (*buf)[:k])
+			w, err := s.calls.write(f, b[:k])
 			n += int64(w)
 			back.wrote(w)
 			if err != nil {
@@ -214,11 +210,6 @@ func (s *Store) copy(ctx context.Context, ref blob.Ref, f *os.File, r io.Reader)
 		}
 		if rerr != nil {
 			return n, fmt.Errorf("receive blob %s: %w", ref, rerr)
-		}
-		if pool == &small && n >= 64<<10 {
-			pool.Put(buf)
-			pool = &large
-			buf = pool.Get().(*[]byte)
 		}
 	}
 }
