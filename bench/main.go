@@ -206,7 +206,7 @@ func (b *bench) bareSink() (took float64, err error) {
 	}
 	defer c.Close()
 	to := struct{ io.Writer }{io.MultiWriter(sha256.New(), f)}
-	_, err = io.CopyBuffer(to, struct{ io.Reader }{c}, make([]byte, 512<<10))
+	_, err = io.CopyBuffer(to, struct{ io.Reader }{c}, make([]byte, 1<<20))
 	err = errors.Join(err, f.Sync(), <-sent)
 	return seconds(time.Since(began)), err
 }

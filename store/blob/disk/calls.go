@@ -68,8 +68,8 @@ func (c system) protect(name string, mode os.FileMode) error {
 
 func (c system) flush(name string) error { return c.syncDir(name) } // both need it open for reading
 
-// maxWrite bounds a write, in bytes. For larger ones Linux looks for pages of 2
-// MiB, and where none is at hand they took twice the time.
+// maxWrite bounds a write, in bytes: larger ones took twice the time on a virtual
+// machine whose host takes back whole pages of 2 MiB (docs/performance.md).
 const maxWrite = 1 << 20
 
 func (c system) write(f *os.File, p []byte) (n int, err error) {
