@@ -270,8 +270,8 @@ type Checker interface {
 }
 
 // Append adds a piece. What it acknowledges is durable and survives a crash.
-// An error of r, and a limit that is reached on the way, ends the piece: the
-// bytes before it are kept, unless the piece is a whole one. Upload tells how
+// An error of r, and a limit that is reached on the way, ends the piece: what
+// was read before is kept, unless the piece is a whole one. Upload tells how
 // far the upload has come, whatever Append returns.
 //
 // Errors: conflict (not the offset of the upload, or it is complete), invalid

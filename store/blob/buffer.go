@@ -13,6 +13,7 @@ import "sync"
 type Buffer struct {
 	b     *[]byte
 	level int // of b, in levels
+	least int // level from which it does not shrink
 }
 
 var levels = [...]*sync.Pool{
@@ -23,7 +24,7 @@ func buffers(size int) *sync.Pool {
 	return &sync.Pool{New: func() any { b := make([]byte, size); return &b }}
 }
 
-// slots bounds the buffers of the largest size: 16 MiB of memory.
+// slots bounds the buffers of the largest size that are in use: 16 MiB.
 var slots = make(chan struct{}, 8)
 
 // Next is the buffer for the next read, behind one that yielded got bytes or,
@@ -31,13 +32,15 @@ var slots = make(chan struct{}, 8)
 // must not be used any more.
 func (b *Buffer) Next(got int64) []byte {
 	switch {
-	case b.b == nil && got >= 64<<10:
-		b.take(1)
 	case b.b == nil:
-		b.take(0)
+		b.least = 0
+		if got >= 64<<10 {
+			b.least = 1
+		}
+		b.take(b.least)
 	case got == int64(len(*b.b)) && b.level < len(levels)-1:
 		b.take(b.level + 1)
-	case got < int64(len(*b.b))/16 && b.level > 0:
+	case got < int64(len(*b.b))/16 && b.level > b.least:
 		b.take(b.level - 1)
 	}
 	return *b.b

@@ -21,6 +21,7 @@ func TestBuffer(t *testing.T) {
 	var many [20]blob.Buffer
 	n := 0
 	for i := range many {
+		many[i].Next(-1)
 		if move(&many[i], 1) == largest {
 			n++
 		}
@@ -29,6 +30,7 @@ func TestBuffer(t *testing.T) {
 		t.Errorf("%d buffers have the largest size, want 8", n)
 	}
 	var one blob.Buffer
+	one.Next(-1)
 	if size := move(&one, 1); size != 512<<10 {
 		t.Errorf("one more has %d bytes, want 512 KiB", size)
 	}
@@ -53,4 +55,9 @@ func TestBuffer(t *testing.T) {
 		}
 		one.Free()
 	}
+	one.Next(64 << 10)
+	if size := move(&one, 0.01); size != 128<<10 {
+		t.Errorf("of a piece whose size is known it has %d bytes", size)
+	}
+	one.Free()
 }

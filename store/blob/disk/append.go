@@ -37,13 +37,17 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 	if offset < 0 {
 		return nil, blob.ErrRange
 	}
-	if f = s.kept.take(ref); f == nil {
-		f, err = s.reopen(file)
-	}
-	if err != nil {
+	var info fs.FileInfo
+	if f = s.kept.take(ref); f != nil {
+		// Somebody else may have removed or renamed it.
+		if info, err = s.root.Lstat(file); err == nil {
+			info, err = sameFile(f, info)
+		}
+	} else if f, err = s.reopen(file); err == nil {
+		info, err = f.Stat()
+	} else {
 		return nil, err
 	}
-	info, err := f.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
@@ -61,6 +65,15 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 		return nil, err
 	}
 	return f, nil
+}
+
+// sameFile describes f, which must be the file that its name leads to.
+func sameFile(f *os.File, named fs.FileInfo) (fs.FileInfo, error) {
+	info, err := f.Stat()
+	if err == nil && !os.SameFile(info, named) {
+		err = errStray
+	}
+	return info, err
 }
 
 func (s *Store) reopen(file string) (*os.File, error) {
@@ -119,12 +132,15 @@ func (w *writer) Seal() error {
 	return w.Sync()
 }
 
-// Close implements blob.Writer. A content that may go on is kept open.
+// Close implements blob.Writer. A content that may go on is kept open, and is
+// no longer this writer's.
 func (w *writer) Close() error {
-	if !w.ended && w.s.kept.put(w.ref, w.f) {
+	f := w.f
+	w.f = nil // every call on it fails with os.ErrInvalid
+	if f != nil && !w.ended && w.s.kept.put(w.ref, f) {
 		return nil
 	}
-	if err := w.f.Close(); err != nil {
+	if err := f.Close(); err != nil {
 		return wrap("close blob", w.ref, err)
 	}
 	return nil

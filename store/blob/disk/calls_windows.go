@@ -29,7 +29,8 @@ func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
-// hasName is false: an open file could not be deleted here.
+// hasName is false, so that no file is held open: not every volume lets an open
+// one be deleted here.
 func hasName(*os.File) bool { return false }
 
 // cannotLink reports whether a file cannot have one more name: it lies on

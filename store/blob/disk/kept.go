@@ -11,8 +11,8 @@ import (
 const maxKept = 128
 
 // kept holds contents open between two pieces: to open and close the file took
-// an eighth of the CPU of a piece of 64 KiB. A file is here only as long as it
-// has a name, so that what was deleted takes no room.
+// an eighth of the CPU of a piece of 64 KiB. What the store deletes is not here,
+// and takes no room.
 type kept struct {
 	mu    sync.Mutex
 	files map[blob.Ref]*os.File // nil when closed
@@ -23,24 +23,23 @@ func newKept() *kept { return &kept{files: map[blob.Ref]*os.File{}} }
 // take gives the file to the caller, nil if it is not here.
 func (k *kept) take(ref blob.Ref) *os.File {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	f := k.files[ref]
 	delete(k.files, ref)
-	k.mu.Unlock()
-	if f != nil && !hasName(f) { // somebody else removed it
-		f.Close()
-		return nil
-	}
 	return f
 }
 
-// put keeps the file and reports whether it did.
+// put keeps the file and reports whether it did. A file whose name went before
+// is not kept; where the name goes later, drop follows.
 func (k *kept) put(ref blob.Ref, f *os.File) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.files == nil || !hasName(f) {
 		return false
 	}
-	if len(k.files) == maxKept {
+	if old := k.files[ref]; old != nil {
+		old.Close()
+	} else if len(k.files) == maxKept {
 		for any, f := range k.files {
 			f.Close()
 			delete(k.files, any)

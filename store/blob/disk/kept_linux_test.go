@@ -66,14 +66,31 @@ func TestKeptOpen(t *testing.T) {
 	if n := openIn(t, dir); n > disk.MaxKept-2 {
 		t.Errorf("%d contents are open, although the last two are deleted", n)
 	}
-	if err := os.Remove(filepath.Join(dir, string(refs[many-3]))); err != nil {
+	removed, renamed := refs[many-3], refs[many-4]
+	if err := os.Remove(filepath.Join(dir, string(removed))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Append(t.Context(), refs[many-3], 10); !errors.Is(err, blob.ErrNotExist) {
-		t.Errorf("what was removed by hand goes on: %v", err)
+	if err := os.Rename(filepath.Join(dir, string(renamed)), filepath.Join(dir, "elsewhere")); err != nil {
+		t.Fatal(err)
 	}
+	for _, ref := range []blob.Ref{removed, renamed} {
+		if _, err := s.Append(t.Context(), ref, 10); !errors.Is(err, blob.ErrNotExist) {
+			t.Errorf("what was removed or renamed by hand goes on: %v", err)
+		}
+	}
+	// A writer that is closed twice gives nothing to anybody.
+	w = begin(refs[0], 10)
+	end(w)
+	next := begin(refs[0], 10)
+	if err := w.Close(); err == nil {
+		t.Error("a second Close found something to close")
+	}
+	if _, err := w.Write([]byte("late")); err == nil {
+		t.Error("a closed writer writes")
+	}
+	end(next)
 	// What is sealed is closed.
-	for _, ref := range refs[:many-3] {
+	for _, ref := range refs[:many-4] {
 		w := begin(ref, 10)
 		if err := w.Seal(); err != nil {
 			t.Fatal(err)
