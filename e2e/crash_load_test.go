@@ -510,10 +510,12 @@ func (w *worker) ietf(s *server) {
 		headers: []string{"Upload-Complete", "?0"}})
 }
 
+// emptyFilePond is the form that begins an upload of FilePond's in chunks.
+const emptyFilePond = "--b\r\nContent-Disposition: form-data; name=\"filepond\"\r\n\r\n{}\r\n--b--\r\n"
+
 func (w *worker) filepond(s *server) {
 	p := w.newPieces("filepond")
-	form := "--b\r\nContent-Disposition: form-data; name=\"filepond\"\r\n\r\n{}\r\n--b--\r\n"
-	w.inPieces(s, p, request{method: "POST", path: "/filepond", want: 201, body: strings.NewReader(form),
+	w.inPieces(s, p, request{method: "POST", path: "/filepond", want: 201, body: strings.NewReader(emptyFilePond),
 		headers: []string{"Content-Type", "multipart/form-data; boundary=b"}})
 }
 

@@ -26,7 +26,6 @@ func TestDiskFullDuringAppend(t *testing.T) {
 	t.Parallel()
 	const size, first = 24 << 20, 4 << 20
 	content := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-	const form = "--b\r\nContent-Disposition: form-data; name=\"filepond\"\r\n\r\n{}\r\n--b--\r\n"
 	type way struct {
 		begin, piece []string
 		path, body   string
@@ -42,7 +41,7 @@ func TestDiskFullDuringAppend(t *testing.T) {
 		},
 		"filepond": {
 			[]string{"Upload-Length", strconv.Itoa(size), "Content-Type", "multipart/form-data; boundary=b"},
-			[]string{"Upload-Length", strconv.Itoa(size), "Content-Type", "application/offset+octet-stream"}, "/filepond", form,
+			[]string{"Upload-Length", strconv.Itoa(size), "Content-Type", "application/offset+octet-stream"}, "/filepond", emptyFilePond,
 		},
 	} {
 		for _, reserve := range []string{"1MiB", "0"} {

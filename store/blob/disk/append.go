@@ -37,17 +37,16 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 	if offset < 0 {
 		return nil, blob.ErrRange
 	}
-	var info fs.FileInfo
-	if f = s.kept.take(ref); f != nil {
-		// Somebody else may have removed or renamed it.
-		if info, err = s.root.Lstat(file); err == nil {
-			info, err = sameFile(f, info)
-		}
-	} else if f, err = s.reopen(file); err == nil {
-		info, err = f.Stat()
-	} else {
-		return nil, err
+	if f = s.kept.take(ref); f != nil && !s.has(file, f) { // somebody else removed or replaced it
+		f.Close()
+		f = nil
 	}
+	if f == nil {
+		if f, err = s.reopen(file); err != nil {
+			return nil, err
+		}
+	}
+	info, err := f.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
@@ -67,13 +66,14 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 	return f, nil
 }
 
-// sameFile describes f, which must be the file that its name leads to.
-func sameFile(f *os.File, named fs.FileInfo) (fs.FileInfo, error) {
-	info, err := f.Stat()
-	if err == nil && !os.SameFile(info, named) {
-		err = errStray
+// has reports whether the name leads to f.
+func (s *Store) has(file string, f *os.File) bool {
+	named, err := s.root.Lstat(file)
+	if err != nil {
+		return false
 	}
-	return info, err
+	info, err := f.Stat()
+	return err == nil && os.SameFile(info, named)
 }
 
 func (s *Store) reopen(file string) (*os.File, error) {

@@ -40,9 +40,9 @@ func (k *kept) put(ref blob.Ref, f *os.File) bool {
 	if old := k.files[ref]; old != nil {
 		old.Close()
 	} else if len(k.files) == maxKept {
-		for any, f := range k.files {
+		for other, f := range k.files {
 			f.Close()
-			delete(k.files, any)
+			delete(k.files, other)
 			break
 		}
 	}
