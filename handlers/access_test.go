@@ -201,7 +201,7 @@ func TestInvariant6(t *testing.T) {
 			if isKey && who != "root's admin key" {
 				scope = key
 			}
-			fill := fixture(w, n, scope)
+			fill := fixture(w, n, scope, r)
 			if isKey && who != "root's admin key" {
 				fill = append(fill, "<scope>", key)
 			} else if who == "root's admin key" {
@@ -223,7 +223,7 @@ func TestInvariant6(t *testing.T) {
 	// 4. With the cookie of who may another site's page changes nothing: every
 	// request that could is refused, and all is as it was.
 	cookie, admins := w.session("alice"), w.session("root")
-	fill := append(fixture(w, n+1, "read"), "<scope>", "read")
+	fill := append(fixture(w, n+1, "read", rows...), "<scope>", "read")
 	state := func() (all []string) {
 		for _, path := range []string{
 			"/api/v1/me", "/api/v1/files?limit=1000", "/api/v1/uploads?limit=1000", "/api/v1/keys",
@@ -280,32 +280,57 @@ func (r accessRow) request(fill []string) (path, body string, headers []string) 
 	return path, body, headers
 }
 
-// fixture makes fresh things of alice's and returns replacements for them.
-func fixture(w *world, n int, scope string) []string {
+// fixture makes fresh things of alice's, those that a row names, and returns
+// replacements for them.
+func fixture(w *world, n int, scope string, rows ...accessRow) (fill []string) {
 	t := w.t
 	path := fmt.Sprintf("m/f%d", n)
-	w.want(201, "alice", "PUT", "/files/alice/"+path+"-gone", strings.NewReader("gone"))
-	gone := w.want(200, "alice", "GET", "/api/v1/files?prefix="+path+"-gone", nil)
-	deleted := between(gone.body, `"id":"`, `"`)
-	w.want(204, "alice", "DELETE", "/files/alice/"+path+"-gone", nil)
-	file := w.want(201, "alice", "PUT", "/files/alice/"+path, strings.NewReader("content"))
-	upload := w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("content"))
-	tus := w.want(201, "alice", "POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "7")
-	key := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture","scopes":["`+scope+`"]}`))
-	fill := []string{
-		"<path>", path, "<id>", field(t, file, "id"), "<deleted>", deleted,
-		"<batch>", deletedBatch(w, path), "<aside>", discardedBatch(w),
-		"<token>", field(t, upload, "token"), "<tus>", strings.TrimPrefix(tus.header.Get("Location"), "/tus/"), "<key>", field(t, key, "id"),
-	}
-	if n%60 == 0 { // the limit of keys is a hundred, and rows make some, too
-		list := w.want(200, "alice", "GET", "/api/v1/keys", nil)
-		for _, part := range strings.Split(list.body, `"id":"`)[1:] {
-			if strings.Contains(part, `"fixture"`) && !strings.Contains(part, field(t, key, "id")) {
-				w.want(204, "alice", "DELETE", "/api/v1/keys/"+part[:16], nil)
-			}
+	for name, thing := range map[string]func() string{
+		"<id>": func() string {
+			return field(t, w.want(201, "alice", "PUT", "/files/alice/"+path, strings.NewReader("content")), "id")
+		},
+		"<deleted>": func() string {
+			a := w.want(201, "alice", "PUT", "/files/alice/"+path+"-gone", strings.NewReader("gone"))
+			w.want(204, "alice", "DELETE", "/files/alice/"+path+"-gone", nil)
+			return field(t, a, "id")
+		},
+		"<batch>": func() string { return deletedBatch(w, path) },
+		"<aside>": func() string { return discardedBatch(w) },
+		"<token>": func() string {
+			return field(t, w.want(201, "alice", "POST", "/api/v1/uploads?filename=u", strings.NewReader("content")), "token")
+		},
+		"<tus>": func() string {
+			a := w.want(201, "alice", "POST", "/tus/", nil, "Tus-Resumable", "1.0.0", "Upload-Length", "7")
+			return strings.TrimPrefix(a.header.Get("Location"), "/tus/")
+		},
+		"<key>": func() string { return fixtureKey(w, scope) },
+	} {
+		if slices.ContainsFunc(rows, func(r accessRow) bool { return r.names(name) }) {
+			fill = append(fill, name, thing())
 		}
 	}
-	return fill
+	return append(fill, "<path>", path)
+}
+
+// names reports whether the row is about such a thing. The file of <id> is the
+// one at <path>, and some row has it in a folder.
+func (r accessRow) names(thing string) bool {
+	text := r.path + r.body
+	return strings.Contains(text, thing) ||
+		thing == "<id>" && (strings.Contains(text, "<path>") || strings.Contains(text, "/alice/m/"))
+}
+
+// fixtureKey makes a key. The limit of keys is a hundred, so the one before it
+// goes.
+func fixtureKey(w *world, scope string) string {
+	key := field(w.t, w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"name":"fixture","scopes":["`+scope+`"]}`)), "id")
+	list := w.want(200, "alice", "GET", "/api/v1/keys", nil)
+	for _, part := range strings.Split(list.body, `"id":"`)[1:] {
+		if strings.Contains(part, `"fixture"`) && !strings.Contains(part, key) {
+			w.want(204, "alice", "DELETE", "/api/v1/keys/"+part[:16], nil)
+		}
+	}
+	return key
 }
 
 // deletedBatch deletes a file of alice's on the page, and returns the id in the

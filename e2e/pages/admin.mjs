@@ -1,6 +1,6 @@
 // Keys, sessions, and the pages of the operator. Uploads of this server are
 // due after a second.
-import { run, assert, axe, narrow, looks, shot, api, job } from './lib.mjs'
+import { run, assert, axe, everyLook, shot, api, job } from './lib.mjs'
 
 const said = (page, text) => page.waitForSelector(`#toasts .toast:has-text("${text}")`)
 
@@ -81,19 +81,11 @@ await run({
     await page.waitForSelector('#cleanup [role=status]')
   },
 
-  async 'they fit every width'(open) {
-    const { page } = await open()
-    for (const path of ['/keys', '/admin', '/admin/settings', '/admin/owners/local']) {
-      await page.goto(job.base + path)
-      await narrow(page)
-    }
-  },
-
   async 'they look right, and everybody can use them'(open) {
-    await looks(open, 'keys', (page) => page.goto(job.base + '/keys'))
-    await looks(open, 'admin', (page) => page.goto(job.base + '/admin'))
-    await looks(open, 'settings', (page) => page.goto(job.base + '/admin/settings'))
-    await looks(open, 'owner', (page) => page.goto(job.base + '/admin/owners/local'))
+    const { page } = await open()
+    for (const [name, path] of Object.entries({
+      keys: '/keys', admin: '/admin', settings: '/admin/settings', owner: '/admin/owners/local',
+    })) await everyLook(page, name, { at: job.base + path })
   },
 
   async 'signed out everywhere is signed out here'(open) {

@@ -1,5 +1,5 @@
 // Pages that only tell something.
-import { run, assert, narrow, looks, shot, job } from './lib.mjs'
+import { run, assert, everyLook, shot, job } from './lib.mjs'
 
 await run({
   async 'a command is copied'(open) {
@@ -7,7 +7,6 @@ await run({
     await page.goto(job.base + '/docs')
     await page.click('[data-copy="#x-put"]')
     assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^curl -T report\.pdf .*\/files\/me\/reports\/$/s)
-    await narrow(page)
   },
 
   async 'the reference leads to each request'(open) {
@@ -21,17 +20,12 @@ await run({
     assert.ok((await page.textContent('.op:has(#putFile) pre')).includes(job.base + '/files/me/docs/README.md'))
   },
 
-  async 'the reference fits every width'(open) {
+  async 'they look right, and everybody can use them'(open) {
     const { page } = await open()
-    await page.goto(job.base + '/docs/api')
-    await narrow(page)
+    await everyLook(page, 'docs', { at: job.base + '/docs' })
+    await everyLook(page, 'errors', { at: job.base + '/docs/errors' })
+    await everyLook(page, 'reference', { at: job.base + '/docs/api', widths: [1400] }) // it is long
     await page.setViewportSize({ width: 360, height: 900 })
     await shot(page, 'reference-360')
-  },
-
-  async 'they look right, and everybody can use them'(open) {
-    await looks(open, 'docs', (page) => page.goto(job.base + '/docs'))
-    await looks(open, 'reference', (page) => page.goto(job.base + '/docs/api'), [1400]) // it is long
-    await looks(open, 'errors', (page) => page.goto(job.base + '/docs/errors'))
   },
 })

@@ -1,5 +1,5 @@
 // The list of files.
-import { run, assert, axe, narrow, looks, shot, tabTo, focusOn, api, job } from './lib.mjs'
+import { run, assert, axe, narrow, everyLook, shot, tabTo, focusOn, api, job } from './lib.mjs'
 
 const put = (path, text = 'content', headers = {}) =>
   api('PUT', '/files/me/' + path.split('/').map(encodeURIComponent).join('/'), text, headers)
@@ -436,7 +436,8 @@ await run({
 
   async 'it looks right, and everybody can use it'(open) {
     const { files } = await (await api('GET', '/api/v1/files?prefix=walk/p')).json()
-    await looks(open, 'files', (page) => page.goto(`${job.base}/files/local/walk/?open=${files[0].id}`))
-    await looks(open, 'files-empty', (page) => page.goto(`${job.base}/files/local/none/`))
+    const { page } = await open()
+    await everyLook(page, 'files', { at: `${job.base}/files/local/walk/?open=${files[0].id}` })
+    await everyLook(page, 'files-empty', { at: `${job.base}/files/local/none/` })
   },
 })

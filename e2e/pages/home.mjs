@@ -1,5 +1,5 @@
 // The page with the drop zone and the form.
-import { run, assert, axe, narrow, looks, shot, api, job } from './lib.mjs'
+import { run, assert, axe, everyLook, shot, api, job } from './lib.mjs'
 
 const upload = async (name, text = 'content') =>
   (await (await api('POST', `/api/v1/uploads?filename=${encodeURIComponent(name)}`, text)).json()).token
@@ -197,14 +197,9 @@ await run({
     assert.equal(await page.getAttribute('html', 'data-theme'), 'light')
   },
 
-  async 'it fits every width'(open) {
+  async 'it looks right, and everybody can use it'(open) {
     await upload('a-file-with-a-very-long-name-that-goes-on-and-on-and-would-not-fit-anywhere.tar.gz')
     const { page } = await open()
-    await page.goto(job.base + '/')
-    await narrow(page)
-  },
-
-  async 'it looks right, and everybody can use it'(open) {
-    await looks(open, 'home', (page) => page.goto(job.base + '/'))
+    await everyLook(page, 'home', { at: job.base + '/' })
   },
 })

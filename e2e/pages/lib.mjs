@@ -160,27 +160,15 @@ export async function shot(page, name) {
   await page.evaluate(() => document.querySelectorAll('[style]').forEach((e) => e.removeAttribute('style')))
 }
 
-// looks takes the pictures of a page in both schemes at some widths, and asks
-// axe each time.
-export async function looks(open, name, go, widths = [360, 800, 1400]) {
-  for (const scheme of ['light', 'dark']) {
-    for (const width of widths) {
-      const { page } = await open({ scheme, width })
-      await go(page)
-      await axe(page, `${name} ${width}`, [scheme])
-      await shot(page, `${name}-${width}-${scheme}`)
-      await page.context().close()
-    }
-  }
-}
-
 // everyLook is what is asked of each page, of the one that is open: that it
-// fits every width, and what axe finds in both schemes at three of them, with
-// pictures.
-export async function everyLook(page, name) {
+// fits every width, and what axe finds in both schemes at some of them, with
+// pictures. With at, that address is opened first, and anew at each width.
+export async function everyLook(page, name, { at, widths = [360, 800, 1400] } = {}) {
+  if (at) await page.goto(at)
   await narrow(page)
-  for (const width of [360, 800, 1400]) {
+  for (const width of widths) {
     await page.setViewportSize({ width, height: 900 })
+    if (at) await page.reload()
     for (const scheme of ['light', 'dark']) {
       await wear(page, scheme)
       await axe(page, `${name} ${width}`, [scheme])

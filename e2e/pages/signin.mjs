@@ -1,6 +1,6 @@
 // The pages of strangers: with GitHub (a stand-in asks who one is), with the
 // one-time code of local mode, and after everything that can go wrong.
-import { run, assert, axe, narrow, looks, everyLook, shot, tabTo, job } from './lib.mjs'
+import { run, assert, axe, narrow, everyLook, shot, tabTo, job } from './lib.mjs'
 
 const { github, down, fresh } = job
 const stranger = (open) => (options) => open({ signedIn: false, allow: [/40[0-9]|503/], ...options })
@@ -9,8 +9,6 @@ const as = (page, who) => page.click(`a:text-is("${who === 'Cancel' ? who : `Con
 await run({
   async 'one signs in with GitHub and comes to where one was'(open) {
     const { page, context } = await stranger(open)()
-    await page.goto(github + '/')
-    await narrow(page)
     await page.goto(github + '/files/me/')
     assert.match(await page.textContent('.sign'), /Sign in to continue\./)
     await page.click('text=Sign in with GitHub')
@@ -133,7 +131,8 @@ await run({
   },
 
   async 'they look right, and everybody can use them'(open) {
-    await looks(stranger(open), 'land', (page) => page.goto(github + '/'))
+    const { page } = await stranger(open)()
+    await everyLook(page, 'land', { at: github + '/' })
     for (const scheme of ['light', 'dark']) {
       const { page } = await stranger(open)({ scheme, width: 800 })
       const look = async (name) => {
