@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"upload-service/store/blob"
 )
@@ -37,16 +38,13 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 	if offset < 0 {
 		return nil, blob.ErrRange
 	}
-	if f = s.kept.take(ref); f != nil && !s.has(file, f) { // somebody else removed or replaced it
-		f.Close()
-		f = nil
-	}
+	f, info := s.goOnKept(ref, file)
 	if f == nil {
 		if f, err = s.reopen(file); err != nil {
 			return nil, err
 		}
+		info, err = f.Stat()
 	}
-	info, err := f.Stat()
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
@@ -66,14 +64,24 @@ func (s *Store) goOn(ref blob.Ref, file string, offset int64) (f *os.File, err e
 	return f, nil
 }
 
-// has reports whether the name leads to f.
-func (s *Store) has(file string, f *os.File) bool {
-	named, err := s.root.Lstat(file)
-	if err != nil {
-		return false
+// goOnKept is the content that was held open, nil if none was or if somebody
+// else removed or replaced it: then the name leads to another file.
+func (s *Store) goOnKept(ref blob.Ref, file string) (*os.File, fs.FileInfo) {
+	f := s.kept.take(ref)
+	if f == nil {
+		return nil, nil
 	}
 	info, err := f.Stat()
-	return err == nil && os.SameFile(info, named)
+	if err == nil {
+		// Not by the root, which opens each folder on the way: a name that
+		// leads elsewhere leads to another file.
+		var named fs.FileInfo
+		if named, err = os.Lstat(filepath.Join(s.dir, file)); err == nil && os.SameFile(info, named) {
+			return f, info
+		}
+	}
+	f.Close()
+	return nil, nil
 }
 
 func (s *Store) reopen(file string) (*os.File, error) {
