@@ -12,8 +12,8 @@ import (
 
 // Check looks at the keys and sessions of a stopped service, both ways. What its
 // owner's list does not have signs nobody in. Each thing that should not be is
-// passed to note; with repair the index is made equal to the records first, and
-// mended is true.
+// passed to note; with repair the index is made equal to the records, and what
+// was mended is passed when that is durable.
 func Check(ctx context.Context, db kv.Store, repair bool, note func(mended bool, sentence string)) error {
 	c := &checker{repair: repair, note: note}
 	err := db.Snapshot(ctx, func(tx kv.Tx) error {
@@ -37,27 +37,38 @@ func Check(ctx context.Context, db kv.Store, repair bool, note func(mended bool,
 	if err != nil || len(c.fixes) == 0 {
 		return err
 	}
-	return db.Update(ctx, "", func(tx kv.Tx) error {
+	err = db.Update(ctx, "", func(tx kv.Tx) error {
 		for _, f := range c.fixes {
-			if err := f(tx); err != nil {
+			if err := f.apply(tx); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	for _, f := range c.fixes {
+		note(true, f.sentence+"; it is mended.")
+	}
+	return nil
 }
 
 type checker struct {
 	kv.Tx
 	repair bool
 	note   func(mended bool, sentence string)
-	fixes  []func(kv.Tx) error
+	fixes  []fix
 }
 
-func (c *checker) mend(sentence string, fix func(kv.Tx) error) {
+type fix struct {
+	sentence string // what it mends
+	apply    func(kv.Tx) error
+}
+
+func (c *checker) mend(sentence string, apply func(kv.Tx) error) {
 	if c.repair {
-		c.fixes = append(c.fixes, fix)
-		c.note(true, sentence+"; it is mended.")
+		c.fixes = append(c.fixes, fix{sentence, apply})
 		return
 	}
 	c.note(false, sentence+"; check --repair mends it.")

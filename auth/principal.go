@@ -2,7 +2,6 @@ package auth
 
 import (
 	"slices"
-	"strings"
 
 	"upload-service/store"
 )
@@ -39,17 +38,6 @@ func ParseScopes(names []string) (Scopes, error) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil
-}
-
-// ParseScopeList reads scopes separated by commas.
-func ParseScopeList(s string) (Scopes, error) {
-	var names []string
-	for name := range strings.SplitSeq(s, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			names = append(names, name)
-		}
-	}
-	return ParseScopes(names)
 }
 
 // Has reports whether the set has a scope.

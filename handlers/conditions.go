@@ -14,21 +14,21 @@ import (
 // (RFC 9110, 13.1.1 and 13.1.2). Weak tags never match strongly.
 func condition(c *fiber.Ctx) (cond store.Condition, err error) {
 	if v := c.Get(fiber.HeaderIfMatch); v != "" {
-		tags, any, err := parseETags(v)
+		tags, star, err := parseETags(v)
 		if err != nil {
 			return cond, store.FieldErrorf(fiber.HeaderIfMatch, "If-Match is * or a list of ETags in quotes.")
 		}
-		cond.Exists = any
-		if !any {
+		cond.Exists = star
+		if !star {
 			cond.Match = strong(tags)
 		}
 	}
 	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
-		tags, any, err := parseETags(v)
+		tags, star, err := parseETags(v)
 		if err != nil {
 			return cond, store.FieldErrorf(fiber.HeaderIfNoneMatch, "If-None-Match is * or a list of ETags in quotes.")
 		}
-		cond.Absent = any
+		cond.Absent = star
 		for _, tag := range tags {
 			cond.Differ = append(cond.Differ, strings.TrimPrefix(tag, "W/"))
 		}
@@ -50,7 +50,7 @@ var errETag = store.Errorf(store.CodeInvalid, "An ETag is written in quotes.")
 
 // parseETags reads "*" or a comma-separated list of entity tags, which may
 // contain commas themselves (RFC 9110, 8.8.3).
-func parseETags(s string) (tags []string, any bool, err error) {
+func parseETags(s string) (tags []string, star bool, err error) {
 	s = strings.TrimSpace(s)
 	if s == "*" {
 		return nil, true, nil
@@ -97,18 +97,18 @@ const (
 // field that does not parse is ignored.
 func evaluate(c *fiber.Ctx, etag string, modified time.Time) outcome {
 	if v := c.Get(fiber.HeaderIfMatch); v != "" {
-		if tags, any, err := parseETags(v); err == nil && !any && !slices.Contains(strong(tags), etag) {
+		if tags, star, err := parseETags(v); err == nil && !star && !slices.Contains(strong(tags), etag) {
 			return failed
 		}
 	} else if t, ok := httpTime(c.Get(fiber.HeaderIfUnmodifiedSince)); ok && modified.After(t) {
 		return failed
 	}
 	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
-		tags, any, err := parseETags(v)
+		tags, same, err := parseETags(v)
 		for _, tag := range tags {
-			any = any || strings.TrimPrefix(tag, "W/") == etag
+			same = same || strings.TrimPrefix(tag, "W/") == etag
 		}
-		if err == nil && any {
+		if err == nil && same {
 			return notModified
 		}
 	} else if t, ok := httpTime(c.Get(fiber.HeaderIfModifiedSince)); ok && !modified.After(t) {

@@ -252,9 +252,14 @@ func asError(err error) *store.Error {
 		}
 		return e
 	}
-	var f *fiber.Error
+	var f *fiber.Error // of the router itself
 	if errors.As(err, &f) {
-		return fromFiber(f)
+		switch f.Code {
+		case fiber.StatusNotFound:
+			return store.Errorf(store.CodeNotFound, "There is nothing at this address.")
+		case fiber.StatusMethodNotAllowed:
+			return store.Errorf(store.CodeMethodNotAllowed, "This address does not take this method.")
+		}
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return (&store.Error{
@@ -262,22 +267,6 @@ func asError(err error) *store.Error {
 		}).WithCause(err)
 	}
 	return store.Errorf(store.CodeInternal, "Something went wrong on our side; quote the request id when you ask about it.").WithCause(err)
-}
-
-// fromFiber maps the errors that the router itself makes.
-func fromFiber(f *fiber.Error) *store.Error {
-	switch f.Code {
-	case fiber.StatusNotFound:
-		return store.Errorf(store.CodeNotFound, "There is nothing at this address.")
-	case fiber.StatusMethodNotAllowed:
-		return store.Errorf(store.CodeMethodNotAllowed, "This address does not take this method.")
-	}
-	for code, p := range problems {
-		if p.status == f.Code && code != store.CodeInternal {
-			return store.Errorf(code, "%s", f.Message).WithCause(f)
-		}
-	}
-	return store.Errorf(store.CodeInternal, "Something went wrong on our side; quote the request id when you ask about it.").WithCause(f)
 }
 
 // logError logs what an operator has to know; what only concerns the client

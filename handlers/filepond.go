@@ -98,7 +98,7 @@ func (s *Server) filepondChunk(c *fiber.Ctx) error {
 	switch {
 	case g == nil:
 		return store.Errorf(store.CodeConflict, "This upload did not come in chunks; nothing can be added to it.")
-	case p.Offset < g.Offset && p.Size >= 0 && p.Offset+p.Size <= g.Offset,
+	case p.Offset < g.Offset && p.Size >= 0 && p.Size <= g.Offset-p.Offset,
 		turn.Upload().State != store.Receiving && p.Size == 0 && p.Offset == g.Offset:
 		_, err = io.Copy(io.Discard, body)
 	default:

@@ -178,8 +178,8 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if err != nil {
 		return err
 	}
-	if g.Length >= 0 && (length >= 0 && length != g.Length || offset+body.Length() > g.Length) {
-		return s.resumableBeyond(c, turn, offset+body.Length())
+	if beyond := body.Length() > g.Length-offset; g.Length >= 0 && (beyond || length >= 0 && length != g.Length) {
+		return s.resumableContradicted(c, turn, beyond)
 	}
 	p := store.Piece{Offset: offset, Size: body.Length(), Length: length, Last: store.NotLast, Allowed: s.stillMay(c, auth.Write)}
 	if r.complete {
@@ -196,8 +196,8 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	err = turn.Append(c.UserContext(), body, p)
 	u := turn.Upload()
 	// A request over its own limit is too large as well, but its upload lives.
-	if end := offset + body.Received(); store.CodeOf(err) == store.CodeTooLarge && u.Growth.Length >= 0 && end > u.Growth.Length {
-		return s.resumableBeyond(c, turn, end)
+	if store.CodeOf(err) == store.CodeTooLarge && u.Growth.Length >= 0 && body.Received() > u.Growth.Length-offset {
+		return s.resumableContradicted(c, turn, true)
 	}
 	if store.CodeOf(err) == store.CodeBadDigest && p.Check == nil {
 		return err // the upload is gone
@@ -220,11 +220,11 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	return s.resumableDone(c, u)
 }
 
-// resumableBeyond answers a request whose length contradicts an earlier one:
-// nobody knows any more what the whole is. If bytes beyond the end were
-// announced, the upload is over.
-func (s *Server) resumableBeyond(c *fiber.Ctx, turn *store.Turn, end int64) error {
-	if end > turn.Upload().Growth.Length {
+// resumableContradicted answers a request whose length contradicts an earlier
+// one: nobody knows any more what the whole is. If it announces bytes beyond the
+// end, the upload is over.
+func (s *Server) resumableContradicted(c *fiber.Ctx, turn *store.Turn, beyond bool) error {
+	if beyond {
 		if err := turn.Drop(c.UserContext(), "was sent more bytes than it has"); err != nil {
 			return err
 		}

@@ -92,7 +92,7 @@ func New(cfg Config, st *store.Store, au *auth.Service, log *slog.Logger, reg *p
 		TrustedProxies:          proxies,
 	}))
 	app.Use(s.observe)
-	app.Use(transport.Guard(log))
+	app.Use(transport.Guard())
 	app.Use(s.secure)
 	app.Use(s.splitHosts)
 	if len(cfg.CORSOrigins) > 0 {

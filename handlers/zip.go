@@ -87,7 +87,14 @@ func (s *Server) zipFolder(c *fiber.Ctx) error {
 	}
 	ctx, cancel := context.WithCancel(background(c))
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(a.write(ctx, w)) }()
+	request := requestID(c)
+	go func() {
+		err := a.write(ctx, w)
+		if err != nil && ctx.Err() == nil { // the reader is there, and has its status
+			s.log.Error("an archive was cut off", "request", request, "error", err)
+		}
+		w.CloseWithError(err)
+	}()
 	c.Context().SetBodyStream(stopping{r, cancel}, -1)
 	return nil
 }

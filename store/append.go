@@ -176,12 +176,15 @@ func (s *Store) TakeTurn(ctx context.Context, o OwnerID, token Token, stop func(
 		return nil, err
 	}
 	err = s.view(ctx, func(tx txn) (err error) {
-		if t.u, err = tx.upload(o, token); err != nil {
+		record, err := tx.Get(uploadKey(o, token))
+		if err != nil {
 			return err
 		}
-		record, err := tx.Get(uploadKey(o, token))
 		t.read = bytes.Clone(record)
-		return all(err, t.u.live(s.now()))
+		if t.u, err = decodeUpload(record, o, token); err != nil {
+			return err
+		}
+		return t.u.live(s.now())
 	})
 	if err != nil {
 		t.Release()
@@ -441,7 +444,7 @@ func (t *Turn) growing(tx txn) (Upload, error) {
 	}
 	now := t.u
 	if t.read == nil || !bytes.Equal(record, t.read) {
-		now, err = tx.upload(t.u.Owner, t.u.Token)
+		now, err = decodeUpload(record, t.u.Owner, t.u.Token)
 	}
 	if err == nil && now.State != Receiving {
 		err = Errorf(CodeGone, "This upload ended while a piece of it came in.")

@@ -79,7 +79,10 @@ type checker struct {
 }
 
 // fix is an entry that Repair writes, or removes if value is nil.
-type fix struct{ key, value []byte }
+type fix struct {
+	key, value []byte
+	sentence   string // what it mends
+}
 
 // stray is an entry of the tree that no record has there, but may be a link to
 // a content of ours.
@@ -96,11 +99,12 @@ func (c *checker) mend(f fix, format string, args ...any) {
 		c.finding("%s; check --repair mends it.", sentence)
 		return
 	}
+	f.sentence = sentence
 	c.fixes = append(c.fixes, f)
-	c.mended("%s; it is mended.", sentence)
 }
 
-// repair writes the fixes, and makes durable what was changed in the tree.
+// repair writes the fixes and tells them, and makes durable what was changed in
+// the tree.
 func (c *checker) repair(ctx context.Context) error {
 	for page := range slices.Chunk(c.fixes, sweepPage) {
 		err := c.s.update(ctx, "", func(t txn) error {
@@ -119,6 +123,9 @@ func (c *checker) repair(ctx context.Context) error {
 		})
 		if err != nil {
 			return fmt.Errorf("repair: %w", err)
+		}
+		for _, f := range page {
+			c.mended("%s; it is mended.", f.sentence)
 		}
 	}
 	if c.s.tree == nil {
@@ -154,7 +161,7 @@ func (c *checker) run(ctx context.Context) error {
 	for _, name := range names {
 		c.open[name] = true
 	}
-	return errors.Join(err,
+	err = errors.Join(err,
 		c.each(ctx, prefixOwner, c.owner),
 		c.each(ctx, prefixSlug, c.slug),
 		c.each(ctx, prefixFile, func(k, v []byte) error { return c.file(ctx, k, v) }),
@@ -169,12 +176,13 @@ func (c *checker) run(ctx context.Context) error {
 		c.each(ctx, prefixExpiry, c.expiry),
 		c.adoption(ctx),
 		c.each(ctx, prefixUsage, c.counter),
-		c.uncounted(),
 		c.visibleTree(),
 		c.blobs(ctx),
 		c.strayEntries(ctx),
 		ctx.Err(),
 	)
+	c.uncounted()
+	return err
 }
 
 // each visits every record with a prefix; one that fn cannot read is a
@@ -202,7 +210,7 @@ func (c *checker) owner(k, v []byte) error {
 	id, err := c.Get(slugIndex(o.Slug))
 	switch {
 	case err == nil && id == nil:
-		c.mend(fix{slugIndex(o.Slug), []byte(o.ID)}, "The owner %s is not found under its slug %s", o.ID, o.Slug)
+		c.mend(fix{key: slugIndex(o.Slug), value: []byte(o.ID)}, "The owner %s is not found under its slug %s", o.ID, o.Slug)
 	case err == nil && string(id) != string(o.ID):
 		c.finding("The owner %s is not found under its slug %s: %s is.", o.ID, o.Slug, id)
 	}
@@ -241,7 +249,7 @@ func (c *checker) must(k, want []byte, what string) {
 	got, err := c.Get(k)
 	switch {
 	case err == nil && got == nil:
-		c.mend(fix{k, append([]byte{}, want...)}, "An entry is missing: the %s", what)
+		c.mend(fix{key: k, value: append([]byte{}, want...)}, "An entry is missing: the %s", what)
 	case err != nil || !bytes.Equal(got, want):
 		c.finding("An entry is wrong: the %s.", what)
 	}
@@ -531,7 +539,7 @@ func (c *checker) garbage(k, v []byte) error {
 // expiry checks that the sweep can read an entry. One whose record is gone, or
 // due at another time, is no damage: the sweep forgets it when it is due.
 func (c *checker) expiry(k, _ []byte) error {
-	_, kind, _, _, ok := parseExpiryKey(k)
+	kind, _, _, ok := parseExpiryKey(k)
 	switch kind {
 	case expireUpload, expireTrash, expireMove, expirePreview:
 	default:
@@ -588,17 +596,16 @@ func (c *checker) miscounted(o OwnerID, want Usage, sentence string) {
 		c.finding("%s, without the records that cannot be used.", sentence)
 		return
 	}
-	c.mend(fix{usageKey(o), value}, "%s", sentence)
+	c.mend(fix{key: usageKey(o), value: value}, "%s", sentence)
 }
 
 // uncounted runs after counter: what is left has no counters at all.
-func (c *checker) uncounted() error {
+func (c *checker) uncounted() {
 	for o, u := range c.usage {
 		if u != (Usage{}) {
 			c.miscounted(o, u, fmt.Sprintf("The owner %s has no counters and should have %+v", o, u))
 		}
 	}
-	return nil
 }
 
 // blobs checks that every blob is named by a record.

@@ -146,20 +146,19 @@ func expiryRange(shard byte, now time.Time) (lo, hi []byte) {
 	return lo, hi
 }
 
-// parseExpiryKey is the inverse of expiryKey.
-func parseExpiryKey(k []byte) (due uint32, kind byte, o OwnerID, id []byte, ok bool) {
+// parseExpiryKey is the inverse of expiryKey, but for the time.
+func parseExpiryKey(k []byte) (kind byte, o OwnerID, id []byte, ok bool) {
 	const fixed = len(prefixExpiry) + 1 + 4 + 1
 	if len(k) < fixed {
-		return 0, 0, "", nil, false
+		return 0, "", nil, false
 	}
-	due = binary.BigEndian.Uint32(k[3:7])
 	kind = k[7]
 	for i := fixed; i < len(k); i++ {
 		if k[i] == 0 {
-			return due, kind, OwnerID(k[fixed:i]), k[i+1:], true
+			return kind, OwnerID(k[fixed:i]), k[i+1:], true
 		}
 	}
-	return 0, 0, "", nil, false
+	return 0, "", nil, false
 }
 
 // splitOwned is the inverse of owned.

@@ -184,4 +184,34 @@ func TestDamagedRecordIsSkipped(t *testing.T) {
 	if len(list) != 1 || list[0].Token != fine.Token {
 		t.Errorf("uploads: %+v", list)
 	}
+
+	w.clock.advance(ttl + time.Minute) // both uploads are over
+	w.sweep(store.SweepOptions{})
+	w.mustUpload(bob, "5")
+	w.clock.advance(ttl + time.Minute)
+	latest := w.sweep(store.SweepOptions{})
+	first := true // the latest is
+	w.tamper("r/", func([]byte) bool { was := first; first = false; return was }, []byte("\x01{"))
+	reports, err := w.store.ListSweeps(t.Context())
+	w.ok(err)
+	if len(reports) != 1 || reports[0].At.Equal(latest.At) {
+		t.Errorf("reports of sweeps: %+v", reports)
+	}
+	w.tamper("o/", has(string(alice)), []byte("\x01{"))
+	for limit := 1; limit <= 3; limit++ {
+		var got []store.OwnerID
+		for cursor := ""; ; {
+			page, next, err := w.store.ListOwners(t.Context(), limit, cursor)
+			w.ok(err)
+			for _, a := range page {
+				got = append(got, a.Owner.ID)
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		if !slices.Contains(got, bob) || slices.Contains(got, alice) {
+			t.Errorf("%d owners a page: %q", limit, got)
+		}
+	}
 }

@@ -183,26 +183,34 @@ type Account struct {
 }
 
 // ListOwners returns up to limit owners with an id greater than cursor, and
-// the next cursor, "" at the end.
+// the next cursor, "" at the end. One whose record cannot be read is left out.
 func (s *Store) ListOwners(ctx context.Context, limit int, cursor string) (list []Account, next string, err error) {
 	prefix := []byte(prefixOwner)
+	var damaged []error
 	err = s.view(ctx, func(t txn) error {
-		list, next = nil, ""
-		var failed error
-		err := t.Scan(after(ownerKey(OwnerID(cursor))), prefixEnd(prefix), limit+1, func(_, v []byte) bool {
-			if len(list) == limit {
-				next = string(list[limit-1].Owner.ID)
+		list, next, damaged = nil, "", nil
+		var last string
+		n := 0
+		return t.Scan(after(ownerKey(OwnerID(cursor))), prefixEnd(prefix), limit+1, func(k, v []byte) bool {
+			if n++; n > limit {
+				next = last
 				return false
 			}
+			last = string(k[len(prefix):])
 			var a Account
-			if failed = decode(v, &a.Owner); failed == nil {
-				a.Usage, failed = t.usage(a.Owner.ID)
+			err := decode(v, &a.Owner)
+			if err == nil {
+				a.Usage, err = t.usage(a.Owner.ID)
 			}
-			list = append(list, a)
-			return failed == nil
+			if err != nil {
+				damaged = append(damaged, fmt.Errorf("owner %q: %w", last, err))
+			} else {
+				list = append(list, a)
+			}
+			return true
 		})
-		return all(err, failed)
 	})
+	s.logDamaged("", damaged)
 	return list, next, err
 }
 

@@ -86,28 +86,28 @@ func CleanName(hint, fallback string) Path {
 	return Path(shorten(s, MaxSegment))
 }
 
-// shorten cuts s to at most max bytes at a rune boundary, in front of the
+// shorten cuts s to at most limit bytes at a rune boundary, in front of the
 // extension if that is short enough to be one.
-func shorten(s string, max int) string {
-	if len(s) <= max {
+func shorten(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
 	ext := ""
 	if i := strings.LastIndexByte(s, '.'); i > 0 && len(s)-i <= 32 {
 		ext = s[i:]
 	}
-	return truncate(s, max-len(ext)) + ext
+	return truncate(s, limit-len(ext)) + ext
 }
 
-// truncate cuts s to at most max bytes at a rune boundary.
-func truncate(s string, max int) string {
-	if len(s) <= max {
+// truncate cuts s to at most limit bytes at a rune boundary.
+func truncate(s string, limit int) string {
+	if len(s) <= limit {
 		return s
 	}
-	for max > 0 && !utf8.RuneStart(s[max]) {
-		max--
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
 	}
-	return s[:max]
+	return s[:limit]
 }
 
 // Base is the last segment.

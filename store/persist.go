@@ -41,7 +41,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 	if err := req.normalize(); err != nil {
 		return nil, false, err
 	}
-	print, err := req.fingerprint()
+	fingerprint, err := req.fingerprint()
 	if err != nil {
 		return nil, false, err
 	}
@@ -91,7 +91,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 			if err := u.live(now); err != nil {
 				return err
 			}
-			again := u.State == Persisted && bytes.Equal(u.Fingerprint, print)
+			again := u.State == Persisted && bytes.Equal(u.Fingerprint, fingerprint)
 			if i > 0 && again != repeated || u.State == Persisted && !again {
 				return Errorf(CodeConflict, "The upload %s was already made permanent by a different request.", token)
 			}
@@ -125,7 +125,7 @@ func (s *Store) PersistUploads(ctx context.Context, o OwnerID, req Persist) (fil
 				marks = append(marks, mark{o, f.Path, p.stamp})
 			}
 			end := u.tombstone(Persisted, now.Add(s.ttl))
-			end.Fingerprint, end.Metadata, end.Tags = print, req.Metadata, req.Tags
+			end.Fingerprint, end.Metadata, end.Tags = fingerprint, req.Metadata, req.Tags
 			for _, f := range became {
 				f.Metadata, f.Tags = nil, nil
 				end.Files = append(end.Files, f)

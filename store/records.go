@@ -99,13 +99,20 @@ func (t txn) discard(r blob.Ref, g garbage) error {
 }
 
 // upload returns the upload or errNoUpload.
-func (t txn) upload(o OwnerID, token Token) (u Upload, err error) {
-	found, err := t.read(uploadKey(o, token), &u)
-	switch {
-	case err != nil:
-	case !found:
-		err = errNoUpload
-	case u.Owner != o || u.Token != token || !u.consistent():
+func (t txn) upload(o OwnerID, token Token) (Upload, error) {
+	record, err := t.Get(uploadKey(o, token))
+	if err != nil {
+		return Upload{}, err
+	}
+	return decodeUpload(record, o, token)
+}
+
+// decodeUpload reads the record of an upload; nil is none.
+func decodeUpload(record []byte, o OwnerID, token Token) (u Upload, err error) {
+	if record == nil {
+		return u, errNoUpload
+	}
+	if err = decode(record, &u); err == nil && (u.Owner != o || u.Token != token || !u.consistent()) {
 		err = fmt.Errorf("upload %s of %s: its record contradicts itself", token, o)
 	}
 	return u, err

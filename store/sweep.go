@@ -157,7 +157,7 @@ func (w *sweep) expire(ctx context.Context, shard byte) error {
 			page = nil
 			return t.Scan(lo, hi, sweepPage, func(k, _ []byte) bool {
 				d := due{key: append([]byte(nil), k...)}
-				_, d.kind, d.owner, d.id, _ = parseExpiryKey(d.key)
+				d.kind, d.owner, d.id, _ = parseExpiryKey(d.key)
 				page = append(page, d)
 				return true
 			})
@@ -505,19 +505,23 @@ func (w *sweep) save(ctx context.Context) error {
 	})
 }
 
-// ListSweeps returns past sweeps that did something, the latest first.
+// ListSweeps returns past sweeps that did something, the latest first. One
+// whose report cannot be read is left out.
 func (s *Store) ListSweeps(ctx context.Context) (list []SweepReport, err error) {
 	prefix := []byte(prefixReport)
+	var damaged []error
 	err = s.view(ctx, func(t txn) error {
-		list = nil
-		var failed error
-		err := t.Scan(prefix, prefixEnd(prefix), keptReports, func(_, v []byte) bool {
+		list, damaged = nil, nil
+		return t.Scan(prefix, prefixEnd(prefix), keptReports, func(k, v []byte) bool {
 			var r SweepReport
-			failed = decode(v, &r)
-			list = append(list, r)
-			return failed == nil
+			if err := decode(v, &r); err != nil {
+				damaged = append(damaged, fmt.Errorf("report %q: %w", k, err))
+			} else {
+				list = append(list, r)
+			}
+			return true
 		})
-		return all(err, failed)
 	})
+	s.logDamaged("", damaged)
 	return list, err
 }

@@ -275,7 +275,7 @@ shown again.`,
 		Use:     "revoke ID",
 		Short:   "Revoke a key",
 		Long:    "Revoke a key and the keys that were made with it. The id is the one that list shows.",
-		Example: "  upload-service keys revoke 3f2a9c",
+		Example: "  upload-service keys revoke q6hw3tkzv2mdo5ya",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return hinted{errors.New("revoke needs the id of one key"), "upload-service keys list shows the ids"}

@@ -32,12 +32,7 @@ func listKeys(ctx context.Context, p *program, owner string) error {
 			}
 			used, expires := "never used", "never expires"
 			if !k.LastUsedAt.IsZero() {
-				// It is recorded to the hour, in which the key may have been made.
-				last := k.LastUsedAt
-				if last.Before(k.CreatedAt) {
-					last = k.CreatedAt
-				}
-				used = "used " + last.UTC().Format(time.RFC3339)
+				used = "used " + k.LastUsedAt.UTC().Format(time.RFC3339)
 			}
 			if !k.ExpiresAt.IsZero() {
 				expires = "expires " + k.ExpiresAt.UTC().Format(time.RFC3339)

@@ -31,7 +31,7 @@ type parts struct {
 }
 
 // openParts opens what lies below UPLOAD_DIR. Only one process can have it
-// open. With make, what is missing is made.
+// open. With create, what is missing is made.
 func openParts(p *program, create bool) (opened *parts, err error) {
 	dir := p.cfg.Dir
 	defer func() { err = access(dir, err) }()
@@ -181,7 +181,7 @@ func access(dir string, err error) error {
 		}
 		return hinted{err, fmt.Sprintf("the service runs as user %d, group %d: give it the folder with "+
 			"'sudo chown -R %d:%d %s' (of a container: the folder that is mounted there), "+
-			"or run it as the owner of the folder (docker run --user UID:GID)", uid, gid, uid, gid, dir)}
+			"or run it as the owner of the folder (docker run --user UID:GID)", uid, gid, uid, gid, shellWord(dir))}
 	default:
 		return err
 	}

@@ -84,7 +84,7 @@ func serve(ctx context.Context, p *program) (err error) {
 		err = errors.Join(err, st.Close(last))
 	}()
 	au := newAuth(cfg, q.kv, st)
-	if err := checkMode(ctx, cfg, st, log); err != nil {
+	if err := prepareMode(ctx, cfg, st, log); err != nil {
 		return err
 	}
 	signing, err := au.SigningKey(ctx)
@@ -186,10 +186,10 @@ func restricted(cfg Config) bool {
 	return cfg.GitHubAllowedUsers != nil || cfg.GitHubAllowedOrgs != nil
 }
 
-// checkMode refuses local mode on data that belongs to GitHub accounts: most
-// likely the settings of GitHub were lost, and local mode would hand the
-// service to whoever sits at this machine.
-func checkMode(ctx context.Context, cfg Config, st *store.Store, log *slog.Logger) error {
+// prepareMode makes the account of local mode. It refuses that mode on data that
+// belongs to GitHub accounts: most likely the settings of GitHub were lost, and
+// local mode would hand the service to whoever sits at this machine.
+func prepareMode(ctx context.Context, cfg Config, st *store.Store, log *slog.Logger) error {
 	if !cfg.Local() {
 		if !restricted(cfg) {
 			log.Warn("every GitHub account may use this service; GITHUB_ALLOWED_USERS and GITHUB_ALLOWED_ORGS narrow that")

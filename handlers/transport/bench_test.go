@@ -87,7 +87,7 @@ func benchServer(b *testing.B) func() net.Conn {
 	cfg := patient()
 	cfg.Log = slog.New(slog.DiscardHandler)
 	app := fiber.New(transport.AppConfig(fiber.Config{}))
-	app.Use(transport.Guard(cfg.Log))
+	app.Use(transport.Guard())
 	app.Put("/sink", func(c *fiber.Ctx) error {
 		_, err := io.Copy(io.Discard, transport.Body(c))
 		return err

@@ -3,7 +3,6 @@ package transport
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 
 	"github.com/gofiber/fiber/v2"
@@ -15,7 +14,7 @@ import (
 // Guard is the middleware that makes bodies safe: Body works behind it, and
 // what a handler leaves of a body is taken care of. It also turns a panic into
 // an error, which closes the connection.
-func Guard(log *slog.Logger) fiber.Handler {
+func Guard() fiber.Handler {
 	return func(c *fiber.Ctx) (err error) {
 		b := prepare(c)
 		if b != nil && b.conn != nil && !Waiting(c) {
@@ -24,18 +23,12 @@ func Guard(log *slog.Logger) fiber.Handler {
 		}
 		defer func() {
 			if r := recover(); r != nil {
-				logPanic(log, c.Context(), r)
 				linger(c.Context())
-				err = fmt.Errorf("panic: %v", r)
+				err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 			}
 		}()
 		return c.Next()
 	}
-}
-
-func logPanic(log *slog.Logger, ctx *fasthttp.RequestCtx, reason any) {
-	log.Error("panic", "method", string(ctx.Method()), "path", string(ctx.Path()),
-		"reason", reason, "stack", string(debug.Stack()))
 }
 
 // checkFraming refuses a request whose end two parties could see in different

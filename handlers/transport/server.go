@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -124,7 +125,8 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx) {
 	// process either.
 	defer func() {
 		if r := recover(); r != nil {
-			logPanic(s.cfg.Log, ctx, r)
+			s.cfg.Log.Error("panic", "method", string(ctx.Method()), "path", string(ctx.Path()),
+				"reason", r, "stack", string(debug.Stack()))
 			answerInternal(ctx)
 		}
 	}()

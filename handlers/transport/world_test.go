@@ -99,8 +99,8 @@ func startOn(
 }
 
 func (w *world) app() *fiber.App {
-	app := fiber.New(transport.AppConfig(fiber.Config{ErrorHandler: answerError}))
-	app.Use(transport.Guard(w.cfg.Log))
+	app := fiber.New(transport.AppConfig(fiber.Config{ErrorHandler: w.answerError}))
+	app.Use(transport.Guard())
 
 	// What comes before a handler: who may, and how much.
 	admit := func(c *fiber.Ctx) error {
@@ -186,7 +186,7 @@ func (w *world) app() *fiber.App {
 	return app
 }
 
-func answerError(c *fiber.Ctx, err error) error {
+func (w *world) answerError(c *fiber.Ctx, err error) error {
 	status := map[store.Code]int{
 		store.CodeTruncated: 400, store.CodeInvalid: 400, store.CodeUnauthenticated: 401,
 		store.CodeMethodNotAllowed: 405, store.CodeTimeout: 408, store.CodeTooLarge: 413,
@@ -199,6 +199,7 @@ func answerError(c *fiber.Ctx, err error) error {
 		status = f.Code
 	case status == 0:
 		status = 500
+		w.cfg.Log.Error("failed", "error", err)
 	}
 	return c.Status(status).SendString(err.Error())
 }

@@ -125,6 +125,7 @@ func (w *writer) Sync() error {
 		return nil
 	}
 	if err := w.s.shared.sync(w.ref.Epoch()); err != nil {
+		w.ended = true
 		return wrap("sync the folder of blob", w.ref, err)
 	}
 	w.unnamed = false

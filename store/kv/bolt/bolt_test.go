@@ -302,8 +302,10 @@ func TestSharedCommits(t *testing.T) {
 			update(func(tx kv.Tx) error { return tx.Put([]byte(strconv.Itoa(i)), nil) })
 		})
 	}
-	for waiting("TestSharedCommits") < clients {
-		runtime.Gosched()
+	for deadline := time.Now().Add(time.Minute); waiting("TestSharedCommits") < clients; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("the others do not queue")
+		}
 	}
 	close(release)
 	wg.Wait()
@@ -312,7 +314,7 @@ func TestSharedCommits(t *testing.T) {
 	}
 
 	if got := lastTx(t, path) - before - 1; got < 1 || got > 2 {
-		t.Errorf("%d updates took %d commits, want far fewer", clients+1, got)
+		t.Errorf("%d updates took %d commits, want 1 or 2", clients+1, got)
 	}
 }
 
