@@ -667,3 +667,67 @@ func TestCheckReadsEveryPage(t *testing.T) {
 		t.Errorf("check with %d damaged pages: %d %s", damaged, code, out)
 	}
 }
+
+// TestDamagedMetadata breaks meta.db in every way that a disk or a person does:
+// whoever starts something on it is told what to do, and is shown no trace.
+func TestDamagedMetadata(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, dir)
+	for i := range 20 {
+		s.must(t, 201, "PUT", fmt.Sprintf("/files/me/%d", i), strings.NewReader("x"))
+	}
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	meta := filepath.Join(dir, "uploads", ".upload-service", "meta.db")
+	whole, err := os.ReadFile(meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := os.Getpagesize()
+	used := (len(bytes.TrimRight(whole, "\x00")) + size - 1) / size * size // the file grows in steps
+	whole = whole[:used]
+	type damage struct {
+		name    string
+		content []byte // nil: the file is gone
+		sure    bool   // and not only perhaps
+	}
+	ways := []damage{
+		{"gone", nil, true}, {"empty", []byte{}, true}, {"one page", whole[:size], true}, {"a part of a page", whole[:size+10], true},
+		{"cut in the middle", whole[:used/2], true}, {"without its last page", whole[:used-size], false},
+		{"both meta pages", append(make([]byte, 2*size), whole[2*size:]...), true},
+	}
+	for page := range used / size {
+		lost := bytes.Clone(whole)
+		clear(lost[page*size:][:size])
+		ways = append(ways, damage{fmt.Sprintf("page %d", page), lost, false})
+	}
+	hints := regexp.MustCompile(`hint: (look at the disk and restore|the metadata may be damaged)|The metadata file is damaged`)
+	for _, way := range ways {
+		for _, args := range [][]string{{"check"}, {"sweep"}, {"serve"}} {
+			if args[0] == "serve" && !way.sure {
+				continue // it may well start
+			}
+			if err := os.WriteFile(meta, way.content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if way.content == nil {
+				os.Remove(meta)
+			}
+			out, code := command(t, dir, nil, args...)
+			if (code != 0 || way.sure) && (code == 0 || !hints.MatchString(out)) {
+				t.Errorf("%s, %s: exit %d\n%s", way.name, args[0], code, out)
+			}
+			if strings.Contains(out, "fatal error") {
+				t.Errorf("%s, %s crashes:\n%s", way.name, args[0], out)
+			}
+		}
+	}
+	if err := os.WriteFile(meta, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := command(t, dir, nil, "check"); code != 0 {
+		t.Errorf("check of what was restored: exit %d\n%s", code, out)
+	}
+}

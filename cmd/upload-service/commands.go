@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -42,7 +43,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	p := &program{args: args, environ: environ, stdout: stdout, stderr: stderr}
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // nil would be the arguments of the process
-	err := root.ExecuteContext(ctx)
+	err := noPanic(func() error { return root.ExecuteContext(ctx) })
 	if err == nil {
 		return exitOK
 	}
@@ -56,6 +57,18 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return exitFailed
 	}
 	return exitUsage
+}
+
+// noPanic turns a panic into an error. Metadata with a damaged page causes them,
+// wherever it is read first.
+func noPanic(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = hinted{fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
+				"the metadata may be damaged: upload-service check looks at all of it. If it is not, please report the lines above"}
+		}
+	}()
+	return fn()
 }
 
 // program is one run of the binary.

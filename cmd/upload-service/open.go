@@ -44,13 +44,20 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 		if err := writable(inner); err != nil {
 			return nil, err
 		}
-	} else if _, err := os.Stat(meta); errors.Is(err, fs.ErrNotExist) {
+	}
+	if err := lostMetadata(meta, filepath.Join(inner, "blobs")); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(meta); !create && errors.Is(err, fs.ErrNotExist) {
 		return nil, hinted{fmt.Errorf("there is no data: %w", err), "set UPLOAD_DIR to the folder that the service uses"}
 	}
 	db, err := bolt.Open(meta, bolt.Options{})
-	if errors.Is(err, kv.ErrBusy) {
+	switch {
+	case errors.Is(err, kv.ErrBusy):
 		return nil, hinted{fmt.Errorf("another process uses %s: %w", dir, err),
-			"stop the running service first, or ask it: /api/v1/admin and /api/v1/keys do the same while it runs"}
+			"stop the running service first; a running one sweeps at /api/v1/admin/cleanup and makes keys at /api/v1/keys"}
+	case errors.Is(err, kv.ErrDamaged):
+		return nil, hinted{err, restoreHint(inner)}
 	}
 	if err != nil {
 		return nil, err
@@ -78,6 +85,29 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 		q.opts.Tree = tree.Hidden{Tree: q.tree}
 	}
 	return q, nil
+}
+
+// lostMetadata refuses to make new metadata where contents tell that there was
+// some: whoever lost it has a backup, or wants to know.
+func lostMetadata(meta, blobs string) error {
+	info, err := os.Stat(meta)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() > 0 {
+		return err
+	}
+	contents, err := os.ReadDir(blobs)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(contents) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return hinted{fmt.Errorf("%s is missing or empty, and the contents that it describes are there", meta), restoreHint(filepath.Dir(meta))}
+}
+
+// restoreHint says what to do without metadata.
+func restoreHint(inner string) string {
+	return fmt.Sprintf("look at the disk and restore %s from the backup; without one, move that folder elsewhere: "+
+		"the next start adopts the visible files, without their keys, tags and waiting uploads", shellWord(inner))
 }
 
 // openStopped opens the data of a stopped service for a command. It refuses

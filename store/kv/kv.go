@@ -93,6 +93,8 @@ var (
 	ErrInDoubt = errors.New("kv: outcome of the commit is unknown")
 	// ErrFull: there is no room left on the device; nothing was committed.
 	ErrFull = errors.New("kv: no space left")
+	// ErrDamaged: what is stored makes no sense; only a backup helps.
+	ErrDamaged = errors.New("kv: the metadata is damaged")
 	// ErrBusy: another process has the store open.
 	ErrBusy = errors.New("kv: in use by another process")
 	// ErrClosed: the store was closed.

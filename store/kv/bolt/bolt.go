@@ -96,8 +96,17 @@ var errFailed = fmt.Errorf("bolt: stopped after a failed commit: %w", kv.ErrInDo
 
 // Open opens the store in the file path, and creates the file with mode 0600
 // if it is not there; its directory must exist. The error wraps kv.ErrBusy if
-// another process has the file open.
-func Open(path string, opts Options) (*Store, error) {
+// another process has the file open, and kv.ErrDamaged if the file is one that
+// cannot be opened, or that was cut.
+func Open(path string, opts Options) (s *Store, err error) {
+	// bbolt panics at a page that makes no sense, and reads behind the end of a
+	// file that was cut, which faults.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			s, err = nil, fmt.Errorf("open %s: %w: %v", path, kv.ErrDamaged, p)
+		}
+	}()
 	options := bbolt.Options{
 		Timeout:         opts.Timeout,
 		NoFreelistSync:  true,                    // each commit decides
@@ -113,8 +122,15 @@ func Open(path string, opts Options) (*Store, error) {
 
 	// 1. Open the file and take its lock.
 	db, err := bbolt.Open(path, 0o600, &options)
-	if errors.Is(err, bolterrors.ErrTimeout) {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
 		err = kv.ErrBusy
+	case err != nil && !errors.As(err, new(syscall.Errno)): // not of the system, so of what bbolt has read
+		err = fmt.Errorf("%w: %w", kv.ErrDamaged, err)
+	case err == nil:
+		if err = whole(db, path); err != nil {
+			err = errors.Join(err, db.Close())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
@@ -123,7 +139,7 @@ func Open(path string, opts Options) (*Store, error) {
 	// 2. Commit once, even if the bucket exists. A process that died between
 	// writing and syncing its last commit left it visible but not durable;
 	// this commit builds on it and makes it so.
-	s := &Store{
+	s = &Store{
 		db:      db,
 		writer:  make(chan struct{}, 1),
 		queue:   make(chan *call),
@@ -147,6 +163,18 @@ func Open(path string, opts Options) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
 	return s, nil
+}
+
+// whole reports as damaged a file that is shorter than what it records: a read
+// of what is missing would fault.
+func whole(db *bbolt.DB, path string) error {
+	return db.View(func(btx *bbolt.Tx) error {
+		info, err := os.Stat(path)
+		if err == nil && info.Size() < btx.Size() {
+			err = fmt.Errorf("%w: it has %d bytes and should have %d", kv.ErrDamaged, info.Size(), btx.Size())
+		}
+		return err
+	})
 }
 
 // syncDir makes the entries of a directory durable.
