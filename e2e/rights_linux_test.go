@@ -89,6 +89,9 @@ func TestFolderOfAnotherUser(t *testing.T) {
 			if code != 1 {
 				t.Errorf("got exit code %d, want 1", code)
 			}
+			if foreign := strings.Contains(out, "belongs to user 0, this is user"); foreign != (tt.name == "used") {
+				t.Errorf("told that the data belongs to root: %v\n%s", foreign, out)
+			}
 			for _, want := range []string{
 				"permission denied", fmt.Sprintf("user %d, group %[1]d", unprivileged),
 				fmt.Sprintf("chown -R %d:%[1]d /", unprivileged), "--user",

@@ -77,6 +77,9 @@ func (s *Server) createKey(c *fiber.Ctx) error {
 	}
 	spec := auth.KeySpec{Name: req.Name}
 	var err error
+	if req.Scopes != nil && len(req.Scopes) == 0 { // of a program that found none to name: not all of them
+		return store.FieldErrorf("scopes", "Name what the key may do, or leave scopes out for read, write and delete.")
+	}
 	if spec.Scopes, err = auth.ParseScopes(req.Scopes); err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 			}
 			body.Limit(limit)
 		}
-	} else if r.body == bigBody {
+	} else if _, pieces := resumes(c); r.body == bigBody && !pieces {
 		return store.Errorf(store.CodeLengthRequired, "Send a body, with Content-Length or chunked.")
 	}
 	// 5. What the route itself can tell from the head.

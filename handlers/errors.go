@@ -98,8 +98,12 @@ const errorDocs = "/docs/errors#"
 func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	e := asError(err)
 	s.logError(c, e)
-	if isTus(c) {
+	_, pieces := resumes(c)
+	switch {
+	case isTus(c):
 		e = tusError(c, e)
+	case pieces || isPiece(c):
+		e = resumableError(e)
 	}
 	p := problemOf(e)
 
@@ -107,7 +111,7 @@ func (s *Server) handleError(c *fiber.Ctx, err error) error {
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	if p.status == problems[store.CodeTooLarge].status {
 		if _, ok := parseResumable(c); ok {
-			c.Set("Upload-Limit", s.uploadLimit())
+			c.Set("Upload-Limit", s.uploadLimit(s.cfg.TemporaryTTL))
 		}
 	}
 	if e.RetryAfter > 0 {

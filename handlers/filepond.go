@@ -84,12 +84,9 @@ func (s *Server) filepondChunk(c *fiber.Ctx) error {
 	if v := c.Get("Upload-Name"); v != "" { // UTF-8 as it is
 		p.Name = store.CleanName(v, "")
 	}
-	var body io.Reader = strings.NewReader("")
-	stop := func() {}
-	if b := transport.Body(c); b != nil {
-		body, stop, p.Size = b, b.Interrupt, b.Length()
-	}
-	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, stop)
+	body := transport.AnyBody(c)
+	p.Size = body.Length()
+	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, body.Interrupt)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (s *Server) admissible(c *fiber.Ctx, spec store.Spec) error {
 // a form or a JSON document it says nothing exact.
 func (s *Server) spec(c *fiber.Ctx) store.Spec {
 	if c.Path() == "/api/v1/uploads" && !isMultipart(c) {
-		return store.Spec{Size: transport.Body(c).Length()}
+		return store.Spec{Size: transport.AnyBody(c).Length()}
 	}
 	return store.Spec{Size: -1}
 }
@@ -133,7 +133,7 @@ func addJSON(ctx context.Context, in *store.Intake, body io.Reader) error {
 // createUpload handles POST /api/v1/uploads: one raw content, or a form with
 // several. All of it becomes one temporary upload.
 func (s *Server) createUpload(c *fiber.Ctx) error {
-	if r, ok := parseResumable(c); ok {
+	if r, ok := resumes(c); ok {
 		if isMultipart(c) {
 			return store.Errorf(store.CodeUnsupportedType, "Only a raw content can be resumed; send the file without a form around it.")
 		}
@@ -142,6 +142,9 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 			b.Name = store.CleanName(name, "")
 		}
 		return s.resumableCreate(c, r, b)
+	}
+	if err := checkWhole(c); err != nil {
+		return err
 	}
 	return s.receive(c, s.spec(c), func(ctx context.Context, in *store.Intake) error {
 		purpose := c.Query("purpose")
@@ -164,6 +167,7 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 			return err
 		}
 		c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
+		wasWhole(c)
 		return c.Status(fiber.StatusCreated).JSON(uploadShape(u))
 	})
 }

@@ -38,7 +38,7 @@ func parsePut(c *fiber.Ctx) (p put, err error) {
 	if p.metadata, err = store.CheckMetadata(metadataHeaders(c)); err != nil {
 		return put{}, err
 	}
-	p.size = transport.Body(c).Length()
+	p.size = transport.AnyBody(c).Length()
 	return p, nil
 }
 
@@ -136,11 +136,14 @@ func (s *Server) putFile(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if r, ok := parseResumable(c); ok {
+	if r, ok := resumes(c); ok {
 		dir, name := p.path.Dir(), p.path.Base()
 		return s.resumableCreate(c, r, store.Begin{Name: store.Path(name), Then: &store.Goal{
 			Folder: dir, Metadata: p.metadata, OnConflict: store.Replace, Condition: p.cond,
 		}})
+	}
+	if err := checkWhole(c); err != nil {
+		return err
 	}
 	spec := store.Spec{Size: p.size, Path: p.path}
 	return s.receive(c, spec, func(ctx context.Context, in *store.Intake) error {
@@ -151,6 +154,7 @@ func (s *Server) putFile(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
+		wasWhole(c)
 		return s.putAnswer(c, files[0], replaced[0])
 	})
 }

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"mime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dunglas/httpsfv"
 	"github.com/gofiber/fiber/v2"
@@ -52,6 +54,57 @@ func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
 	return r, true
 }
 
+// isPiece reports whether a request is about an upload that comes in pieces.
+func isPiece(c *fiber.Ctx) bool {
+	return strings.HasPrefix(c.Path(), "/api/v1/uploads/") && (c.Method() == fiber.MethodPatch || c.Method() == fiber.MethodHead)
+}
+
+// resumableError makes what is wrong for a moment only an answer of 5xx: after
+// one of 4xx clients do not resume (the draft's sections on the client's
+// behavior).
+func resumableError(e *store.Error) *store.Error {
+	switch e.Code {
+	case store.CodeRateLimited, store.CodeTimeout, store.CodeTruncated:
+		e = e.WithCause(e)
+		e.Code, e.RetryAfter = store.CodeUnavailable, max(e.RetryAfter, time.Second)
+	}
+	return e
+}
+
+// resumes reports whether a request makes an upload that can be resumed. One
+// that brings all of it need not: a form is taken whole, and so is what comes
+// from a client that an interim answer would not tell where to go on. What was
+// set aside for the rest would wait for nobody. (Whether chunks are as many as
+// Upload-Length says shows only at the end, which is looked at in one place.)
+func resumes(c *fiber.Ctx) (r resumable, ok bool) {
+	r, ok = parseResumable(c)
+	announced := transport.AnyBody(c).Length() < 0 && c.Get("Upload-Length") != ""
+	return r, ok && (!r.complete || !isMultipart(c) && (knowsInterim(c, r) || announced))
+}
+
+// knowsInterim reports whether the client understands a 104 (RFC 9110, 15.2).
+func knowsInterim(c *fiber.Ctx, r resumable) bool {
+	return r.interop != "" && c.Request().Header.IsHTTP11()
+}
+
+// checkWhole looks at what a request that cannot be interrupted says all the same
+// about the length of what it brings.
+func checkWhole(c *fiber.Ctx) error {
+	r, ok := parseResumable(c)
+	if !ok {
+		return nil
+	}
+	_, err := declaredLength(c, r, 0)
+	return err
+}
+
+// wasWhole tells the client of such a request that it brought everything.
+func wasWhole(c *fiber.Ctx) {
+	if _, ok := parseResumable(c); ok {
+		c.Set("Upload-Complete", "?1")
+	}
+}
+
 // lines are the values of a field that may come several times: together they
 // are one (RFC 9651, 4.2).
 func lines(c *fiber.Ctx, field string) (values []string) {
@@ -61,8 +114,9 @@ func lines(c *fiber.Ctx, field string) (values []string) {
 	return values
 }
 
-// uploadLimit is what Upload-Limit announces.
-func (s *Server) uploadLimit() string {
+// uploadLimit is what Upload-Limit announces of an upload that lives for so
+// long yet.
+func (s *Server) uploadLimit(life time.Duration) string {
 	limits := []string{}
 	if n := s.cfg.Limits.FileSize; n > 0 {
 		limits = append(limits, fmt.Sprintf("max-size=%d", n))
@@ -72,13 +126,13 @@ func (s *Server) uploadLimit() string {
 	if n := s.cfg.MaxRequestSize; n > 0 {
 		limits = append(limits, fmt.Sprintf("max-append-size=%d", n))
 	}
-	limits = append(limits, fmt.Sprintf("max-age=%d", int64(s.cfg.TemporaryTTL.Seconds())))
+	limits = append(limits, fmt.Sprintf("max-age=%d", max(0, int64(math.Ceil(life.Seconds())))))
 	return strings.Join(limits, ", ")
 }
 
 // resumableOptions handles OPTIONS of what a resumable request can make.
 func (s *Server) resumableOptions(c *fiber.Ctx) error {
-	c.Set("Upload-Limit", s.uploadLimit())
+	c.Set("Upload-Limit", s.uploadLimit(s.cfg.TemporaryTTL))
 	c.Set("Accept-Patch", partialUpload)
 	c.Status(fiber.StatusNoContent)
 	return nil
@@ -87,7 +141,7 @@ func (s *Server) resumableOptions(c *fiber.Ctx) error {
 // resumableCreate makes an upload of a request that can be interrupted, and
 // appends its body.
 func (s *Server) resumableCreate(c *fiber.Ctx, r resumable, b store.Begin) error {
-	body := transport.Body(c)
+	body := transport.AnyBody(c)
 	var err error
 	if b.Length, err = declaredLength(c, r, 0); err != nil {
 		return err
@@ -96,14 +150,20 @@ func (s *Server) resumableCreate(c *fiber.Ctx, r resumable, b store.Begin) error
 	if err != nil {
 		return err
 	}
+	if !r.complete {
+		if _, err := pieceDigest(c); err != nil {
+			return err
+		}
+	}
 	b.Type, b.Want = content.Type, store.Digest{SHA256: content.SHA256, SHA512: content.SHA512}
 	u, err := s.store.BeginUpload(c.UserContext(), principal(c).Owner.ID, b)
 	if err != nil {
 		return err
 	}
 	c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
-	c.Set("Upload-Limit", s.uploadLimit())
-	s.interim(c, r, fiber.HeaderLocation, s.uploadURL(u.Token), "Upload-Limit", s.uploadLimit())
+	limit := s.uploadLimit(time.Until(u.ExpiresAt))
+	c.Set("Upload-Limit", limit)
+	s.interim(c, r, fiber.HeaderLocation, s.uploadURL(u.Token), "Upload-Limit", limit)
 	return s.resumableAppend(c, r, u.Token, 0, body)
 }
 
@@ -115,7 +175,7 @@ func declaredLength(c *fiber.Ctx, r resumable, offset int64) (int64, error) {
 	if n, isInt := item.Value.(int64); err == nil && isInt && n >= 0 {
 		length = n
 	}
-	if rest := transport.Body(c).Length(); r.complete && rest >= 0 {
+	if rest := transport.AnyBody(c).Length(); r.complete && rest >= 0 {
 		if length >= 0 && length != offset+rest {
 			return 0, inconsistentLength(c)
 		}
@@ -143,7 +203,7 @@ func (s *Server) resumablePatch(c *fiber.Ctx) error {
 	if err != nil || !isInt || offset < 0 {
 		return store.FieldErrorf("Upload-Offset", "Upload-Offset says where the bytes begin: a number.")
 	}
-	return s.resumableAppend(c, r, token, offset, transport.Body(c))
+	return s.resumableAppend(c, r, token, offset, transport.AnyBody(c))
 }
 
 // resumableAppend adds the body of the request to an upload, and answers.
@@ -199,8 +259,8 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if store.CodeOf(err) == store.CodeTooLarge && u.Growth.Length >= 0 && body.Received() > u.Growth.Length-offset {
 		return s.resumableContradicted(c, turn, true)
 	}
-	if store.CodeOf(err) == store.CodeBadDigest && p.Check == nil {
-		return err // the upload is gone
+	if u.State == store.Gone {
+		return err
 	}
 	s.describe(c, u)
 	if store.IsLength(err) {
@@ -249,7 +309,9 @@ func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
 	} else {
 		sum = u.Parts[0].SHA256
 	}
-	if wantsSHA256(lines(c, "Want-Repr-Digest")) {
+	// Whether the request that made the upload asked for it is not remembered.
+	want := lines(c, "Want-Repr-Digest")
+	if len(want) == 0 && c.Method() == fiber.MethodPatch || wantsSHA256(want) {
 		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
 	}
 	if u.State != store.Persisted {
@@ -278,7 +340,7 @@ func (s *Server) resumableHead(c *fiber.Ctx) error {
 	}
 	defer turn.Release()
 	s.describe(c, turn.Upload())
-	c.Set("Upload-Limit", s.uploadLimit())
+	c.Set("Upload-Limit", s.uploadLimit(time.Until(turn.Upload().ExpiresAt)))
 	return nil
 }
 
@@ -304,7 +366,7 @@ func (s *Server) uploadURL(token store.Token) string {
 // interim sends 104 (Upload Resumption Supported) in front of the answer, to a
 // client that said it knows it.
 func (s *Server) interim(c *fiber.Ctx, r resumable, fields ...string) {
-	if r.interop == "" || !c.Request().Header.IsHTTP11() { // RFC 9110, 15.2
+	if !knowsInterim(c, r) {
 		return
 	}
 	head := "HTTP/1.1 104 Upload Resumption Supported\r\nUpload-Draft-Interop-Version: " + r.interop + "\r\n"

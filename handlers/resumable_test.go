@@ -163,7 +163,13 @@ func TestResumable(t *testing.T) {
 			t.Errorf("got %v", a.header)
 		}
 		// The envelope of a form is no content.
-		w.resumable(415, "POST", "/api/v1/uploads", "--b\r\n\r\nx\r\n--b--\r\n", "Upload-Complete", "?1", "Content-Type", "multipart/form-data; boundary=b")
+		form := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nx\r\n--b--\r\n"
+		multipart := []string{"Content-Type", "multipart/form-data; boundary=b", "Upload-Draft-Interop-Version", "8"}
+		w.resumable(415, "POST", "/api/v1/uploads", form, append(multipart, "Upload-Complete", "?0")...)
+		a = w.resumable(201, "POST", "/api/v1/uploads", form, append(multipart, "Upload-Complete", "?1")...)
+		if a.header.Get("Upload-Complete") != "?1" || !strings.Contains(a.body, `"size":1`) {
+			t.Errorf("a whole form: %v %s", a.header, a.body)
+		}
 		if got := w.want(200, "alice", "GET", "/files/me/in/late.txt", nil).body; got != "first" {
 			t.Errorf("got %q", got)
 		}
@@ -265,6 +271,21 @@ func TestResumable(t *testing.T) {
 			t.Errorf("got %d bytes", got)
 		}
 	})
+	run("R9 what nobody is told of is not kept", func(t *testing.T, _ *world) {
+		w := newWorld(t, setup{limits: store.Limits{OwnerBytes: 10_000}})
+		body := strings.Repeat("x", 9000)
+		for _, to := range []string{"PUT /files/me/cut.txt", "POST /api/v1/uploads"} {
+			method, path, _ := strings.Cut(to, " ")
+			w.raw(head(w, method, path, 9000, "Upload-Complete: ?1\n") + body[:8500]).Close()
+			eventually(t, "its room is free again", func() bool {
+				a := w.as("alice", method, path, strings.NewReader(body), "Upload-Complete", "?1")
+				if loc := a.header.Get("Location"); a.status == 201 {
+					w.want(204, "alice", "DELETE", loc, nil)
+				}
+				return a.status == 201
+			})
+		}
+	})
 	run("R11 the newer request goes on", func(t *testing.T, w *world) {
 		url := create(w, "Upload-Length", "9500")
 		old := w.raw(head(w, "PATCH", url, 9500, "Content-Type: application/partial-upload\nUpload-Offset: 0\nUpload-Complete: ?1\n") + strings.Repeat("x", 9000))
@@ -279,6 +300,23 @@ func TestResumable(t *testing.T) {
 		if final, _ := old.answer(); final.status != 423 {
 			t.Errorf("the old request got %v", final)
 		}
+	})
+	run("R4 the end may come without a body", func(t *testing.T, w *world) {
+		bodiless := func(status int, request, more string) answer {
+			t.Helper()
+			a, _ := w.raw(request + " HTTP/1.1\nHost: h\nAuthorization: Bearer " + w.keys["alice"] + "\n" + more + "\n").answer()
+			if a.status != status {
+				t.Errorf("%s: got %v, want %d", request, a, status)
+			}
+			return a
+		}
+		url := bodiless(201, "POST /api/v1/uploads", "Upload-Complete: ?0\n").header.Get("Location")
+		w.piece(204, url, 0, "?0", "abc")
+		a := bodiless(200, "PATCH "+url, "Upload-Complete: ?1\nUpload-Offset: 3\nContent-Type: application/partial-upload\n")
+		if a.header.Get("Repr-Digest") != digest("abc") { // maybe the creation asked for it
+			t.Errorf("got %v", a.header)
+		}
+		bodiless(411, "POST /api/v1/uploads", "Upload-Complete: ?1\n")
 	})
 	run("R12 OPTIONS", func(t *testing.T, w *world) {
 		for _, path := range []string{"/api/v1/uploads", "/files/alice/x"} {
@@ -351,6 +389,15 @@ func TestResumable(t *testing.T) {
 			if a := w.resumable(201, "POST", "/api/v1/uploads", "a", "Upload-Complete", "?1", "Want-Repr-Digest", not); a.header.Get("Repr-Digest") != "" {
 				t.Errorf("%s: got %v", not, a.header)
 			}
+		}
+		url = create(w, "Repr-Digest", digest("abcdef"))
+		if a := w.piece(400, url, 0, "?1", "abcdeX", "Content-Digest", digest("abcdeX")); a.header.Get("Upload-Offset") != "" {
+			t.Errorf("an upload that is gone is described: %v", a.header)
+		}
+		count := len(w.want(200, "alice", "GET", "/api/v1/uploads?limit=1000", nil).body)
+		w.resumable(400, "POST", "/api/v1/uploads", "abc", "Upload-Complete", "?0", "Content-Digest", "sha-256=1")
+		if n := len(w.want(200, "alice", "GET", "/api/v1/uploads?limit=1000", nil).body); n != count {
+			t.Errorf("what its head refuses leaves an upload")
 		}
 		url = create(w, "Repr-Digest", digest("abcdef"))
 		if code := w.piece(400, url, 0, "?1", "abcdeX").code(t); code != store.CodeBadDigest {

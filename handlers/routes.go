@@ -143,7 +143,7 @@ func (s *Server) table() []route {
 		{options, "/api/v1/uploads", anyone, noBody, s.resumableOptions, nil},
 		{get, "/api/v1/uploads", read, noBody, s.listUploads, nil},
 		{head, "/api/v1/uploads/:token", write, noBody, s.resumableHead, nil},
-		{patch, "/api/v1/uploads/:token", write, bigBody, s.resumablePatch, plainBody},
+		{patch, "/api/v1/uploads/:token", write, anyBody, s.resumablePatch, plainBody},
 		{get, "/api/v1/uploads/:token", read, noBody, s.getUpload, nil},
 		{del, "/api/v1/uploads/:token", write, noBody, s.deleteUpload, nil},
 		{get, "/api/v1/uploads/:token/content", read, noBody, s.uploadContent, nil},

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -79,11 +78,23 @@ func (s *Server) checkTusCreate(c *fiber.Ctx) error {
 	if err != nil || concat.final {
 		return err
 	}
-	length, err := tusLength(c, false)
+	spec := store.Spec{}
+	if spec.Size, err = tusLength(c, false); err != nil {
+		return err
+	}
+	b, err := parseTusMetadata(c.Get("Upload-Metadata"))
 	if err != nil {
 		return err
 	}
-	return s.admissible(c, store.Spec{Size: length})
+	if b.Then != nil && !concat.partial && b.Name != "" {
+		if spec.Path, err = b.Name.Join(b.Then.Folder); err != nil {
+			return err
+		}
+	}
+	if _, err := checksum(c); err != nil {
+		return err
+	}
+	return s.admissible(c, spec)
 }
 
 // tusError makes what is wrong for a moment only one of the answers that
@@ -138,6 +149,7 @@ func (s *Server) tusCreate(c *fiber.Ctx) error {
 	owner := principal(c).Owner.ID
 	var u store.Upload
 	if concat.final {
+		b.Allowed = s.stillMay(c, auth.Write)
 		u, err = s.store.Concatenate(c.UserContext(), owner, concat.parts, b)
 		if u.Token != "" {
 			s.tusUpload(c, u)
@@ -225,12 +237,9 @@ func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset, length int64
 	if p.Check, err = checksum(c); err != nil {
 		return u, err
 	}
-	var body io.Reader = strings.NewReader("")
-	stop := func() {}
-	if b := transport.Body(c); b != nil {
-		body, stop, p.Size = b, b.Interrupt, b.Length()
-	}
-	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, stop)
+	body := transport.AnyBody(c)
+	p.Size = body.Length()
+	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, body.Interrupt)
 	if err != nil {
 		return u, err
 	}

@@ -411,6 +411,20 @@ func TestTus(t *testing.T) {
 		a = w.wants(413, "POST", "/tus/", strings.NewReader("abcd"), "Upload-Length", "3", "Content-Type", "application/offset+octet-stream")
 		w.wantOffset(a.header.Get("Location"), 0)
 	})
+	run("creation-with-upload has the room of what it replaces", func(t *testing.T, _ tus) {
+		w := tus{newWorld(t, setup{limits: store.Limits{OwnerBytes: 150_000}})}
+		body := strings.Repeat("x", 100_000)
+		w.want(201, "alice", "PUT", "/files/me/in/x.bin", strings.NewReader(body))
+		w.wants(201, "POST", "/tus/", strings.NewReader(body), "Upload-Length", "100000", "Content-Type", "application/offset+octet-stream",
+			"Upload-Metadata", "filename "+b64("x.bin")+",folder "+b64("in")+",persist "+b64("true"))
+	})
+	run("creation-with-upload makes nothing of what its head refuses", func(t *testing.T, w tus) {
+		a := w.wants(400, "POST", "/tus/", strings.NewReader("abc"), "Upload-Length", "3",
+			"Content-Type", "application/offset+octet-stream", "Upload-Checksum", "md5 AAAA")
+		if a.header.Get("Location") != "" {
+			t.Errorf("got %v", a.header)
+		}
+	})
 	run("expiration", func(t *testing.T, w tus) {
 		url := w.create("Upload-Length", "2")
 		a := w.patch(204, url, 0, "a")

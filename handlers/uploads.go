@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -56,7 +57,7 @@ func (s *Server) getUpload(c *fiber.Ctx) error {
 	if u.State != store.Receiving || !s.store.InUse(owner.ID, token) {
 		s.describe(c, u)
 	}
-	c.Set("Upload-Limit", s.uploadLimit())
+	c.Set("Upload-Limit", s.uploadLimit(time.Until(u.ExpiresAt)))
 	c.Set(fiber.HeaderCacheControl, "no-store")
 	return c.JSON(uploadShape(u))
 }

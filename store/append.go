@@ -39,6 +39,9 @@ type Begin struct {
 	Partial bool   // only good for a Concatenate
 	Want    Digest // what the whole must hash to
 	Then    *Goal  // what it becomes when it is complete; nil: it waits for a persist
+	// Allowed is asked before a Concatenate, which can take long, makes something
+	// of the parts; nil allows it. Its error becomes that of the Concatenate.
+	Allowed func() error
 }
 
 // BeginUpload makes an upload that will come in pieces. Room for its length is
@@ -820,13 +823,17 @@ func (e *ending) show(ctx context.Context) {
 // Drop ends the upload without a content; reason completes "it ...".
 func (t *Turn) Drop(ctx context.Context, reason string) error {
 	now := t.s.now()
-	return t.s.update(ctx, t.u.Owner, func(tx txn) error {
+	err := t.s.update(ctx, t.u.Owner, func(tx txn) error {
 		u, err := t.growing(tx)
 		if err != nil {
 			return err
 		}
 		return tx.dropUpload(u, now, t.s.ttl, reason, "")
 	})
+	if err == nil {
+		t.u.State = Gone
+	}
+	return err
 }
 
 // close ends the piece. A blob that no record names goes.

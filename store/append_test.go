@@ -669,6 +669,9 @@ func TestConcatenate(t *testing.T) {
 	w.wantCode(err, store.CodeConflict, "a part alone")
 	w.ok(w.store.DeleteUpload(ctx, alice, unfinished.Token))
 
+	refused := store.Errorf(store.CodeUnauthenticated, "revoked meanwhile")
+	_, err = w.store.Concatenate(ctx, alice, []store.Token{b.Token, a.Token}, store.Begin{Allowed: func() error { return refused }})
+	w.wantCode(err, store.CodeUnauthenticated, "by somebody who may not any more")
 	u, err := w.store.Concatenate(ctx, alice, []store.Token{b.Token, a.Token, b.Token}, store.Begin{Name: "whole"})
 	w.ok(err)
 	if got := w.usage(alice).UploadBytes; got != 7 {

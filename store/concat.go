@@ -80,7 +80,12 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 		return Upload{}, err
 	}
 
-	// 3. One transaction: the parts go, the whole comes.
+	// 3. One transaction, if the caller still may: the parts go, the whole comes.
+	if b.Allowed != nil {
+		if err := b.Allowed(); err != nil {
+			return Upload{}, err
+		}
+	}
 	u, err := s.concatenated(ctx, in, whole, *part, distinct, nil)
 	if code := CodeOf(err); b.Then != nil && (code == CodeConflict || code == CodePrecondition) {
 		u, err = s.concatenated(ctx, in, whole, *part, distinct, err)

@@ -86,7 +86,7 @@ func (s *Store) charge(ctx context.Context, o OwnerID, f *flight, charged, more 
 		case wanted-f.committing > limit:
 			f.bytes -= charged
 			f.mu.Unlock()
-			return quotaError(used, s.limits)
+			return quotaError(used, s.limits, "are")
 		}
 		// Over the limit only if the bytes of a commit that is ending right
 		// now were counted twice: as used and as reserved.
@@ -124,7 +124,8 @@ func (f *flight) refund(n int64) {
 	f.mu.Unlock()
 }
 
-func quotaError(u Usage, l Limits) *Error {
+// quotaError says how much of an account "are" or "would be" used.
+func quotaError(u Usage, l Limits, are string) *Error {
 	var full []string
 	if l.OwnerBytes > 0 {
 		full = append(full, fmt.Sprintf("%d of %d bytes", u.Bytes(), l.OwnerBytes))
@@ -132,8 +133,8 @@ func quotaError(u Usage, l Limits) *Error {
 	if l.OwnerFiles > 0 {
 		full = append(full, fmt.Sprintf("%d of %d files", u.Count(), l.OwnerFiles))
 	}
-	return Errorf(CodeQuotaExceeded, "This would exceed your storage: %s are used. Delete something first.",
-		strings.Join(full, " and "))
+	return Errorf(CodeQuotaExceeded, "This would exceed your storage: %s %s used. Delete something first.",
+		strings.Join(full, " and "), are)
 }
 
 // claim sets n more bytes of the volume aside. It refuses when the volume

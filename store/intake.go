@@ -10,6 +10,7 @@ import (
 	"io"
 	"mime"
 	"slices"
+	"strings"
 
 	"github.com/gabriel-vasile/mimetype"
 
@@ -85,7 +86,7 @@ func (in *Intake) admit(ctx context.Context, spec Spec) error {
 		return err
 	}
 	if s.limits.OwnerFiles > 0 && used.Count() >= s.limits.OwnerFiles {
-		return quotaError(used, s.limits)
+		return quotaError(used, s.limits, "are")
 	}
 	return in.reserve(ctx, max(spec.Size, 0))
 }
@@ -295,7 +296,7 @@ func refsOf(parts []*Part) []blob.Ref {
 // --data-binary sends, so that says nothing.
 func mediaType(declared, sniffed string) string {
 	base, params, err := mime.ParseMediaType(declared)
-	if err != nil || len(declared) > 255 ||
+	if err != nil || len(declared) > 255 || !strings.Contains(base, "/") ||
 		base == "application/octet-stream" || base == "application/x-www-form-urlencoded" {
 		return sniffed
 	}

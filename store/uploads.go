@@ -52,7 +52,7 @@ func (s *Store) checkQuota(t txn, o OwnerID) error {
 func (s *Store) checkUsage(u Usage) error {
 	if s.limits.OwnerBytes > 0 && u.Bytes() > s.limits.OwnerBytes ||
 		s.limits.OwnerFiles > 0 && u.Count() > s.limits.OwnerFiles {
-		return quotaError(u, s.limits)
+		return quotaError(u, s.limits, "would be")
 	}
 	return nil
 }

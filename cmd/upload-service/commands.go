@@ -215,6 +215,10 @@ that https://api.github.com/users/LOGIN calls id, or local.`,
 			if err := p.load(cmd); err != nil {
 				return err
 			}
+			if p.cfg.Local() && slices.ContainsFunc(claims, func(c claim) bool { return c.to != store.LocalOwner }) {
+				fmt.Fprintln(p.stderr, "upload-service: warning: with files of a GitHub account the service only starts",
+					"with GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET set; --owner LOGIN=local gives them to the owner of local mode")
+			}
 			if req.DryRun {
 				return work(previewAdoption(cmd.Context(), p, claims))
 			}
@@ -322,7 +326,7 @@ The exit code is 0 if it is.`,
 			return work(healthcheck(cmd.Context(), p.cfg, p.stdout))
 		},
 	}
-	addSettings(cmd.Flags(), "upload-addr", "upload-tls-cert")
+	addSettings(cmd.Flags(), "upload-addr", "upload-tls-cert", "upload-tls-key")
 	return cmd
 }
 

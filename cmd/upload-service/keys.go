@@ -14,11 +14,32 @@ import (
 func withOwner(ctx context.Context, p *program, slug string, fn func(*auth.Service, store.OwnerID) error) error {
 	return offline(ctx, p, func(st *store.Store, au *auth.Service) error {
 		o, err := st.OwnerBySlug(ctx, slug)
+		if store.CodeOf(err) == store.CodeNotFound {
+			return unknownOwner(ctx, st, slug)
+		}
 		if err != nil {
-			return fmt.Errorf("owner %q: %w", slug, err)
+			return err
 		}
 		return fn(au, o.ID)
 	})
+}
+
+// unknownOwner says who is known, if they are few.
+func unknownOwner(ctx context.Context, st *store.Store, slug string) error {
+	const few = 10
+	list, _, err := st.ListOwners(ctx, few, "")
+	if err != nil {
+		return err
+	}
+	hint := "one is made when somebody signs in for the first time"
+	var slugs []string
+	for _, a := range list {
+		slugs = append(slugs, a.Owner.Slug)
+	}
+	if len(slugs) > 0 {
+		hint += "; known are, for example, " + strings.Join(slugs, ", ")
+	}
+	return hinted{fmt.Errorf("there is no owner %q", slug), hint}
 }
 
 // listKeys prints the keys of the owner with that slug.

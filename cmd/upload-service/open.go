@@ -110,22 +110,32 @@ func restoreHint(inner string) string {
 		"the next start adopts the visible files, without their keys, tags and waiting uploads", shellWord(inner))
 }
 
-// openStopped opens the data of a stopped service for a command. It refuses
-// everybody but their owner: the service could not use the folders and locks
-// that another user, root above all, makes there.
+// openStopped opens the data of a stopped service for a command, for nobody but
+// their owner.
 func openStopped(p *program, create bool) (*parts, error) {
+	if err := foreign(p); err != nil {
+		return nil, err
+	}
+	return openParts(p, create) // tells what is wrong with the folder
+}
+
+// foreign is the error of somebody who works on the data of another user: that
+// one could not use the folders and locks that this one, root above all, makes
+// there.
+func foreign(p *program) error {
 	data, err := os.Stat(filepath.Join(p.cfg.Dir, store.InternalDir))
 	if err != nil { // there is none yet, or this user may not look
 		data, err = os.Stat(p.cfg.Dir)
 	}
-	if err == nil {
-		if uid, gid := ownerOf(data); uid != os.Geteuid() {
-			return nil, hinted{fmt.Errorf("%s belongs to user %d, this is user %d", p.cfg.Dir, uid, os.Geteuid()),
-				fmt.Sprintf("run it as that user: %s (of a container: docker run --user %d:%d)",
-					p.commandAs(uid, gid), uid, gid)}
-		}
+	if err != nil {
+		return nil
 	}
-	return openParts(p, create) // tells what is wrong with the folder
+	uid, gid := ownerOf(data)
+	if uid == os.Geteuid() {
+		return nil
+	}
+	return hinted{fmt.Errorf("%s belongs to user %d, this is user %d", p.cfg.Dir, uid, os.Geteuid()),
+		fmt.Sprintf("run it as that user: %s (of a container: docker run --user %d:%d)", p.commandAs(uid, gid), uid, gid)}
 }
 
 // commandAs is the line for a shell that runs this command as another user,

@@ -131,7 +131,11 @@ func strangers(source map[string]string, names []string) []string {
 
 // nearest returns the candidate with the fewest edits from name.
 func nearest(name string, candidates []string) string {
-	return slices.MinFunc(candidates, func(a, b string) int {
-		return cmp.Compare(levenshtein.ComputeDistance(name, a), levenshtein.ComputeDistance(name, b))
-	})
+	distance := func(candidate string) int {
+		if strings.HasPrefix(candidate, name) {
+			return 0 // it was cut short
+		}
+		return levenshtein.ComputeDistance(name, candidate)
+	}
+	return slices.MinFunc(candidates, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
 }

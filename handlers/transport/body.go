@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,14 @@ type bodyKey struct{}
 func Body(c *fiber.Ctx) *BodyReader {
 	b, _ := c.Locals(bodyKey{}).(*BodyReader)
 	return b
+}
+
+// AnyBody is Body, but empty where the request has none.
+func AnyBody(c *fiber.Ctx) *BodyReader {
+	if b := Body(c); b != nil {
+		return b
+	}
+	return &BodyReader{stream: strings.NewReader("")}
 }
 
 // prepare makes Body work: at the first pass of a client that waits without a
