@@ -81,6 +81,7 @@ func TestDocumentedErrors(t *testing.T) {
 		{403, "read", "DELETE /api/v1/keys/" + writes, "", nil},
 		{403, "read", "POST /api/v1/keys", `{"scopes":["write"]}`, nil},
 		{400, "alice", "POST /api/v1/keys", `{"scopes":["x"]}`, nil},
+		{400, "alice", "POST /api/v1/keys", `{"scopes":[]}`, nil},
 		{409, "bob", "POST /api/v1/keys", `{}`, nil},
 		{400, "anonymous", "POST /login", "%zz", h("Content-Type", "application/x-www-form-urlencoded")},
 		{403, "anonymous", "POST /logout", "", h("Sec-Fetch-Site", "cross-site")},
