@@ -688,6 +688,24 @@ func TestConcatenate(t *testing.T) {
 	w.wantUpload(u, "bbaaabb")
 }
 
+// TestDeletedUpload: the bytes of what is deleted go at once, not with a sweep.
+func TestDeletedUpload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	part := w.mustAppend(w.begin(alice, store.Begin{Length: 1, Partial: true}), "a", store.Piece{Last: store.AtLength})
+	whole, err := w.store.Concatenate(t.Context(), alice, slices.Repeat([]store.Token{part.Token}, 100), store.Begin{})
+	w.ok(err)
+	w.sweep(store.SweepOptions{}) // the part
+	growing := w.mustAppend(w.begin(alice, store.Begin{Length: 9}), "1234", store.Piece{})
+	for n, u := range []store.Upload{whole, growing, w.mustUpload(alice, "several", "contents")} {
+		w.ok(w.store.DeleteUpload(t.Context(), alice, u.Token))
+		if left := w.blobCount(); left != []int{3, 2, 0}[n] {
+			t.Errorf("%d contents are left after %d deletes", left, n+1)
+		}
+	}
+	w.wantClean("after the deletes")
+}
+
 // TestConcatenateOnce asks for the same whole several times at once, as a
 // client that repeats does: it is copied once.
 func TestConcatenateOnce(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"time"
+
+	"upload-service/store/blob"
 )
 
 // touchCap bounds how long touching can keep an upload temporary, in
@@ -130,6 +132,9 @@ func (s *Store) ListUploads(ctx context.Context, o OwnerID, limit int, cursor st
 
 // DeleteUpload drops a temporary upload; a request that is at it is stopped.
 // A persisted one is CodeConflict: its files remain, and are deleted as files.
+//
+// Its bytes go at once: until a sweep they would count against nobody, and who
+// puts parts together and deletes the whole makes many with few requests.
 func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error {
 	turn, err := s.TakeTurn(ctx, o, token, nil)
 	if err != nil {
@@ -137,9 +142,9 @@ func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error 
 	}
 	defer turn.Release()
 	now := s.now()
-	return s.update(ctx, o, func(t txn) error {
-		u, err := t.upload(o, token)
-		if err != nil {
+	var u Upload
+	err = s.update(ctx, o, func(t txn) (err error) {
+		if u, err = t.upload(o, token); err != nil {
 			return err
 		}
 		if err := u.live(now); err != nil {
@@ -150,6 +155,19 @@ func (s *Store) DeleteUpload(ctx context.Context, o OwnerID, token Token) error 
 		}
 		return t.dropUpload(u, now, s.ttl, reasonDeleted, "")
 	})
+	if err != nil {
+		return err
+	}
+	var refs []blob.Ref
+	for _, p := range u.Parts {
+		if p.Blob != "" {
+			refs = append(refs, p.Blob)
+		}
+	}
+	if _, err := s.reclaim(context.WithoutCancel(ctx), refs...); err != nil {
+		s.log.Warn("the bytes of a deleted upload are left to the sweep", "error", err)
+	}
+	return nil
 }
 
 var errPermanent = Errorf(CodeConflict, "This upload was made permanent; delete its files instead.")
