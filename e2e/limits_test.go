@@ -37,7 +37,7 @@ var ways = []way{
 	{"legacy, temporary", "PUT", "/api/upload_temporary", "json", true, 200, nil},
 	{"FilePond", "POST", "/filepond", "form", true, 201, nil},
 	{"tus", "POST", "/tus/", "raw", true, 201, []string{"Tus-Resumable", "1.0.0"}},
-	{"IETF", "POST", "/api/v1/uploads?filename=%s", "raw", true, 201, []string{"Upload-Complete", "?1"}},
+	{"IETF", "POST", "/api/v1/uploads?filename=%s", "raw", true, 201, []string{"Upload-Complete", "?1", "Upload-Draft-Interop-Version", "8"}},
 }
 
 // resumable reports whether what arrived of a body is kept. Without a length
@@ -135,10 +135,10 @@ type refusal struct {
 	retryAfter int // at most so many seconds; 0: no field
 }
 
-// of is the refusal as a client of some protocol gets it: those of tus do not
-// come again after 429.
+// of is the refusal as a client of some protocol gets it: those that resume do
+// not come again after 429.
 func (want refusal) of(w way) refusal {
-	if w.name == "tus" && want.status == 429 {
+	if w.resumable() && want.status == 429 {
 		want.status, want.code = 503, "unavailable"
 	}
 	return want

@@ -56,7 +56,8 @@ func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
 
 // isPiece reports whether a request is about an upload that comes in pieces.
 func isPiece(c *fiber.Ctx) bool {
-	return strings.HasPrefix(c.Path(), "/api/v1/uploads/") && (c.Method() == fiber.MethodPatch || c.Method() == fiber.MethodHead)
+	token, ok := strings.CutPrefix(c.Path(), "/api/v1/uploads/")
+	return ok && !strings.Contains(token, "/") && (c.Method() == fiber.MethodPatch || c.Method() == fiber.MethodHead)
 }
 
 // resumableError makes what is wrong for a moment only an answer of 5xx: after
