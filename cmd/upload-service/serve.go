@@ -258,6 +258,9 @@ func greet(ctx context.Context, cfg Config, au *auth.Service, addr net.Addr, out
 	say := func(label, text string) { fmt.Fprintf(out, "  %-8s %s\n", label, text) }
 	fmt.Fprintf(out, "Upload Service %s\n", version)
 	say("Address", shown)
+	if cfg.PublicURL != "" {
+		say("", "(behind a proxy, which reaches it at "+addr.String()+")")
+	}
 	if cfg.Local() && unspecified(addr) {
 		say("", "(and every address of this machine)")
 	}

@@ -44,7 +44,7 @@ func TestGreeting(t *testing.T) {
 		{"socket", []string{"UPLOAD_ADDR=unix:" + socket},
 			`(?s)Address  unix:/.*Sign-in  /login\?code=.*curl --unix-socket ` + socket + ` .* http://localhost/files/me/`, `unix:/\S+/login`},
 		{"socket behind a proxy", []string{"UPLOAD_ADDR=unix:" + socket + "2", "UPLOAD_PUBLIC_URL=https://u.example"},
-			`(?s)Address  https://u\.example\n.*Sign-in  https://u\.example/login\?code=`, `unix`},
+			`(?s)Address  https://u\.example\n +\(behind a proxy, which reaches it at ` + socket + `2\).*Sign-in  https://u\.example/login\?code=`, `unix`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
