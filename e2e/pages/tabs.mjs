@@ -27,14 +27,15 @@ async function again(page, who) {
   await closed
 }
 
-// uploading starts an upload that is slow enough to act in between.
+// uploading starts an upload that is slow enough to act in between, and waits
+// until some of it is under way: before, there is nothing to go on with.
 async function uploading(page, name) {
   const cdp = await page.context().newCDPSession(page)
   await cdp.send('Network.emulateNetworkConditions', {
     offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 10 * MB,
   })
   await page.setInputFiles('#file', file(name, Buffer.alloc(70 * MB, 1)))
-  await page.waitForSelector(`${row(name)}[data-state=uploading]`)
+  await page.waitForFunction((row) => document.querySelector(`${row} progress[value]`)?.value > 5, row(name))
 }
 
 const files = (page) => page.evaluate(async () => (await (await fetch('/api/v1/files')).json()).files.map((f) => f.path))
