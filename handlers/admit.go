@@ -89,8 +89,8 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 			}
 			body.Limit(limit)
 		}
-	} else if _, pieces := resumes(c); r.body == bigBody && !pieces {
-		return store.Errorf(store.CodeLengthRequired, "Send a body, with Content-Length or chunked.")
+	} else if r.body == bigBody {
+		return errNoBody
 	}
 	// 5. What the route itself can tell from the head.
 	if r.check != nil {
@@ -98,6 +98,8 @@ func (s *Server) admit(c *fiber.Ctx, r route) error {
 	}
 	return nil
 }
+
+var errNoBody = store.Errorf(store.CodeLengthRequired, "Send a body, with Content-Length or chunked.")
 
 var errSignIn = store.Errorf(store.CodeUnauthenticated, "Sign in, or send an API key: Authorization: Bearer ups_...")
 

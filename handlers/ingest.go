@@ -20,7 +20,19 @@ func (s *Server) checkIngest(c *fiber.Ctx) error {
 	if err := plainBody(c); err != nil {
 		return err
 	}
+	if err := bodyOrPieces(c); err != nil {
+		return err
+	}
 	return s.admissible(c, s.spec(c))
+}
+
+// bodyOrPieces refuses a request without a body, unless it begins an upload whose
+// pieces come later.
+func bodyOrPieces(c *fiber.Ctx) error {
+	if _, ok := resumes(c); !ok && transport.Body(c) == nil {
+		return errNoBody
+	}
+	return nil
 }
 
 // admissible tells a client that waits for "100 Continue" what the store would

@@ -170,12 +170,17 @@ func TestDocumentedErrors(t *testing.T) {
 	} {
 		w.bodiless(411, request)
 	}
+	// What cannot be resumed needs a body, whatever it says.
+	for _, request := range []string{"POST /upload", "POST /waiting", "PUT /api/upload", "POST /filepond"} {
+		w.bodiless(411, request, "Upload-Complete: ?0")
+	}
 }
 
 // bodiless makes a request as alice that has neither a length nor chunks.
-func (w *world) bodiless(status int, request string) {
+func (w *world) bodiless(status int, request string, fields ...string) {
 	w.t.Helper()
-	c := w.raw(request + " HTTP/1.1\nHost: x\nAuthorization: Bearer " + w.keys["alice"] + "\n\n")
+	head := append([]string{request + " HTTP/1.1", "Host: x", "Authorization: Bearer " + w.keys["alice"]}, fields...)
+	c := w.raw(strings.Join(head, "\n") + "\n\n")
 	if a, _ := c.answer(); a.status != status {
 		w.t.Errorf("%s: got %d %s, want %d", request, a.status, a.body, status)
 	}

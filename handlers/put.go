@@ -120,6 +120,9 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
+	if err := bodyOrPieces(c); err != nil {
+		return err
+	}
 	p, err := parsePut(c)
 	if err != nil {
 		return err

@@ -316,7 +316,10 @@ func TestResumable(t *testing.T) {
 		if a.header.Get("Repr-Digest") != digest("abc") { // maybe the creation asked for it
 			t.Errorf("got %v", a.header)
 		}
+		url = bodiless(201, "PUT /files/me/later.txt", "Upload-Complete: ?0\n").header.Get("Location")
+		w.piece(201, url, 0, "?1", "abc")
 		bodiless(411, "POST /api/v1/uploads", "Upload-Complete: ?1\n")
+		bodiless(411, "PUT /files/me/later.txt", "Upload-Complete: ?1\n")
 	})
 	run("R12 OPTIONS", func(t *testing.T, w *world) {
 		for _, path := range []string{"/api/v1/uploads", "/files/alice/x"} {

@@ -133,13 +133,13 @@ func (s *Server) table() []route {
 
 		// Files by path.
 		{options, "/files/:slug/*", anyone, noBody, s.resumableOptions, nil},
-		{put, "/files/:slug/*", write, bigBody, s.putFile, s.checkPut},
+		{put, "/files/:slug/*", write, anyBody, s.putFile, s.checkPut},
 		{get, "/files/:slug", read, noBody, s.getPath, nil},
 		{get, "/files/:slug/*", read, noBody, s.getPath, nil},
 		{del, "/files/:slug/*", remove, noBody, s.deletePath, nil},
 
 		// Uploads.
-		{post, "/api/v1/uploads", write, bigBody, s.createUpload, s.checkIngest},
+		{post, "/api/v1/uploads", write, anyBody, s.createUpload, s.checkIngest},
 		{options, "/api/v1/uploads", anyone, noBody, s.resumableOptions, nil},
 		{get, "/api/v1/uploads", read, noBody, s.listUploads, nil},
 		{head, "/api/v1/uploads/:token", write, noBody, s.resumableHead, nil},
