@@ -198,8 +198,8 @@ func (p *program) adopt() *cobra.Command {
 		Short: "Take over files that have no record",
 		Long: `Take over the folder of the earlier service: <login>/<path> become files, and
 <login>/<uuid>/<name> temporary uploads with that token and 30 days to live. Only
-what cannot be linked is copied. The service does this itself at its first start on a folder; the
-command is for a stopped one.
+what cannot be linked is copied. The service does this itself at its first start
+on a folder; the command is for a stopped one.
 
 GitHub is asked which account has a login. What nobody is known to own stays
 unclaimed, and only admins see it, until --owner says whose it is: the number

@@ -24,10 +24,9 @@ func withOwner(ctx context.Context, p *program, slug string, fn func(*auth.Servi
 	})
 }
 
-// unknownOwner says who is known, if they are few.
+// unknownOwner names some who are known.
 func unknownOwner(ctx context.Context, st *store.Store, slug string) error {
-	const few = 10
-	list, _, err := st.ListOwners(ctx, few, "")
+	list, _, err := st.ListOwners(ctx, 10, "")
 	if err != nil {
 		return err
 	}

@@ -138,6 +138,17 @@ func foreign(p *program) error {
 		fmt.Sprintf("run it as that user: %s (of a container: docker run --user %d:%d)", p.commandAs(uid, gid), uid, gid)}
 }
 
+// warnForeign warns a service that runs as another user than the one whose data it
+// has. Of a mounted folder the owner may be told wrong, so it is no error.
+func warnForeign(p *program) {
+	if _, err := os.Stat(filepath.Join(p.cfg.Dir, store.InternalDir)); err != nil {
+		return // what is made is this user's
+	}
+	if h, ok := errors.AsType[hinted](foreign(p)); ok {
+		p.log.Warn(h.Error()+", and that one could not use what this one makes there", "hint", h.hint)
+	}
+}
+
 // commandAs is the line for a shell that runs this command as another user,
 // with the same data.
 func (p *program) commandAs(uid, gid int) string {

@@ -64,13 +64,8 @@ func serve(ctx context.Context, p *program) (err error) {
 	defer giveUp()
 	useProcessors()
 	defer runtime.KeepAlive(make([]byte, ballast))
-	// 1. The data, recovered from whatever a crash left. Of a mounted folder the
-	// owner may be told wrong, so it is no error here.
-	if _, err := os.Stat(filepath.Join(cfg.Dir, store.InternalDir)); err == nil {
-		if h, ok := errors.AsType[hinted](foreign(p)); ok {
-			log.Warn(h.Error()+", and that one could not use what this one makes there", "hint", h.hint)
-		}
-	}
+	// 1. The data, recovered from whatever a crash left.
+	warnForeign(p)
 	q, err := openParts(p, true)
 	if err != nil {
 		return err

@@ -137,6 +137,10 @@ func TestNoKeys(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	run(ctx, []string{"serve"}, environ, &untilReady{stop: cancel}, &bytes.Buffer{})
+	if code, _, stderr := execute(t, environ, "keys", "list", "--owner", "bob"); code != 1 ||
+		!strings.Contains(stderr, `there is no owner "bob"`) || !strings.Contains(stderr, "known are, for example, local") {
+		t.Errorf("an unknown owner: exit code %d, %s", code, stderr)
+	}
 	_, stdout, _ := execute(t, environ, "keys", "list")
 	id, _, _ := strings.Cut(stdout, " ")
 	execute(t, environ, "keys", "revoke", id)
