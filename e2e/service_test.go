@@ -630,24 +630,32 @@ func TestPeriodicSweep(t *testing.T) {
 	}
 }
 
-// TestCheckReadsEveryPage damages the metadata file where no start would look.
-func TestCheckReadsEveryPage(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
+// stoppedWith is the data of a stopped service that has n files: its folder, the
+// name of the metadata file and what is in it.
+func stoppedWith(t *testing.T, n int) (dir, meta string, content []byte) {
+	t.Helper()
+	dir = t.TempDir()
 	s := start(t, dir)
-	for i := range 100 {
+	for i := range n {
 		s.must(t, 201, "PUT", fmt.Sprintf("/files/me/%d", i), strings.NewReader("x"))
 	}
 	if err := s.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if out, code := command(t, dir, nil, "check"); code != 0 {
-		t.Fatalf("check of what is whole: %d %s", code, out)
-	}
-	meta := filepath.Join(dir, "uploads", ".upload-service", "meta.db")
-	b, err := os.ReadFile(meta)
+	meta = filepath.Join(dir, "uploads", ".upload-service", "meta.db")
+	content, err := os.ReadFile(meta)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return dir, meta, content
+}
+
+// TestCheckReadsEveryPage damages the metadata file where no start would look.
+func TestCheckReadsEveryPage(t *testing.T) {
+	t.Parallel()
+	dir, meta, b := stoppedWith(t, 100)
+	if out, code := command(t, dir, nil, "check"); code != 0 {
+		t.Fatalf("check of what is whole: %d %s", code, out)
 	}
 	// A page begins with its number, its kind and the count of its entries; 2 is
 	// a leaf. Those with few entries are needed to open the file at all.
@@ -669,22 +677,10 @@ func TestCheckReadsEveryPage(t *testing.T) {
 }
 
 // TestDamagedMetadata breaks meta.db in every way that a disk or a person does:
-// whoever starts something on it is told what to do, and is shown no trace.
+// whoever starts something on it is told what to do, and nothing crashes.
 func TestDamagedMetadata(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := start(t, dir)
-	for i := range 20 {
-		s.must(t, 201, "PUT", fmt.Sprintf("/files/me/%d", i), strings.NewReader("x"))
-	}
-	if err := s.stop(); err != nil {
-		t.Fatal(err)
-	}
-	meta := filepath.Join(dir, "uploads", ".upload-service", "meta.db")
-	whole, err := os.ReadFile(meta)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir, meta, whole := stoppedWith(t, 20)
 	size := os.Getpagesize()
 	used := (len(bytes.TrimRight(whole, "\x00")) + size - 1) / size * size // the file grows in steps
 	whole = whole[:used]
