@@ -111,6 +111,12 @@ func TestFilePond(t *testing.T) {
 			t.Errorf("got %v", a.header)
 		}
 		w.chunk(409, id, 0, 6, "abcd") // not a repetition
+		huge, _ := w.raw(fmt.Sprintf("PATCH /filepond?patch=%s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nUpload-Length: 6\n"+
+			"Upload-Offset: 1\nContent-Type: application/offset+octet-stream\nContent-Length: 9223372036854775807\n\n",
+			id, w.keys["alice"]) + strings.Repeat("x", 9000)).answer()
+		if huge.status != 409 && huge.status != 413 {
+			t.Errorf("one of 2^63-1 bytes: %v", huge)
+		}
 		w.chunk(204, id, 3, 6, "def")
 		w.chunk(204, id, 3, 6, "def")
 		w.wantRestored(id, "abcdef")

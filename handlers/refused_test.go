@@ -95,6 +95,7 @@ func TestRefusedBelowTusAndCORS(t *testing.T) {
 		"a large body that stalls": {head("PATCH", url, "Content-Length: 90000\r\n\r\nxxx"), 503, true},
 		"one that is asked for":    {head("PATCH", url, "Content-Length: 9500\r\nExpect: 100-continue\r\n\r\n"), 503, true},
 		"another route":            {head("PUT", "/files/me/a", "Content-Length: 9500\r\n\r\nxxx"), 408, false},
+		"a piece that stalls":      {head("PATCH", "/api/v1/uploads/"+strings.TrimPrefix(url, "/tus/"), "Content-Length: 9500\r\n\r\nxxx"), 503, false},
 		"a head that stalls":       {head("POST", "/tus/", ""), 503, true},
 		"a head too large":         {head("POST", "/tus/", "Upload-Metadata: "+strings.Repeat("a", 17<<10)+"\r\n\r\n"), 431, true},
 		"no number":                {head("PATCH", url, "Content-Length: x\r\n\r\n"), 400, true},

@@ -425,6 +425,14 @@ func TestTus(t *testing.T) {
 			t.Errorf("got %v", a.header)
 		}
 	})
+	run("a filetype that is none says nothing", func(t *testing.T, w tus) {
+		a := w.wants(201, "POST", "/tus/", strings.NewReader("abc"), "Upload-Length", "3", "Content-Type", "application/offset+octet-stream",
+			"Upload-Metadata", "filename "+b64("a")+",filetype "+b64("undefined"))
+		got := w.want(200, "alice", "GET", "/api/v1/uploads/"+a.header.Get("Upload-Token"), nil).body
+		if !strings.Contains(got, `"content_type":"text/plain`) {
+			t.Errorf("got %s", got)
+		}
+	})
 	run("expiration", func(t *testing.T, w tus) {
 		url := w.create("Upload-Length", "2")
 		a := w.patch(204, url, 0, "a")
