@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
@@ -14,10 +15,14 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"upload-service/auth"
 	"upload-service/handlers"
 	"upload-service/store"
+	"upload-service/store/kv"
 )
 
 func TestPut(t *testing.T) {
@@ -677,6 +682,49 @@ func TestMetadataLimits(t *testing.T) {
 
 // TestFullDisk asks for more free space than any disk has: uploads are refused
 // before their bodies, everything else goes on.
+// crowded is metadata that have no room for another commit while it is full.
+type crowded struct {
+	kv.Store
+	full atomic.Bool
+}
+
+func (c *crowded) Update(ctx context.Context, affinity string, fn func(kv.Tx) error, opts ...kv.Option) error {
+	if c.full.Load() {
+		return fmt.Errorf("commit: %w", kv.ErrFull)
+	}
+	return c.Store.Update(ctx, affinity, fn, opts...)
+}
+
+// TestNoRoomForRecords: when nothing can be committed, what writes says so, also
+// what is about keys, and what reads goes on, also with a session that is to be
+// extended.
+func TestNoRoomForRecords(t *testing.T) {
+	t.Parallel()
+	c := &crowded{}
+	var later atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	w := newWorld(t, setup{
+		kv:   func(db kv.Store) kv.Store { c.Store = db; return c },
+		auth: func(cfg *auth.Config) { cfg.Now = now },
+	})
+	w.want(201, "alice", "PUT", "/files/me/there", strings.NewReader("x"))
+	cookie := w.session("alice")
+	later.Store(int64(48 * time.Hour))
+	c.full.Store(true)
+	for _, r := range [][2]string{
+		{"PUT", "/files/me/f"}, {"POST", "/api/v1/uploads"}, {"POST", "/tus/"}, {"DELETE", "/files/me/there"}, {"POST", "/api/v1/keys"},
+	} {
+		a := w.want(507, "alice", r[0], r[1], strings.NewReader(`{}`), "Tus-Resumable", "1.0.0", "Upload-Length", "2")
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: no Retry-After", r[0], r[1])
+		}
+	}
+	w.want(200, "alice", "GET", "/files/me/there", nil)
+	w.want(200, "anonymous", "GET", "/api/v1/me", nil, "Cookie", cookie)
+	c.full.Store(false)
+	w.want(204, "alice", "DELETE", "/files/me/there", nil)
+}
+
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{limits: store.Limits{MinFree: 1 << 62}})

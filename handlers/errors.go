@@ -256,6 +256,9 @@ func asError(err error) *store.Error {
 		}
 		return e
 	}
+	if errors.As(store.Translate(err), &e) { // of a seam that auth uses too
+		return e
+	}
 	var f *fiber.Error // of the router itself
 	if errors.As(err, &f) {
 		switch f.Code {

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	maxWaiting = 1000 // uploads that the page lists: as many as one form can submit
+	maxWaiting = 1000            // uploads that the page lists: as many as one form can submit
+	maxLooked  = 10 * maxWaiting // uploads among which it looks for them
 	maxRecent  = 5
 	maxFolders = 100 // that the form suggests
 	soon       = time.Hour
@@ -84,14 +85,19 @@ func (s *Server) storage(ctx context.Context, owner store.Owner) (views.Storage,
 }
 
 // waiting are the newest uploads that are complete and not yet permanent, and
-// whether there are more. Those that are still coming in stand between them.
+// whether there may be more. Those that are still coming in stand between them.
 func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.Waiting, more bool, err error) {
 	var all []store.Upload
-	for cursor := ""; len(all) <= maxWaiting; {
+	for cursor, looked := "", 0; len(all) <= maxWaiting; {
+		if looked >= maxLooked {
+			more = true
+			break
+		}
 		var uploads []store.Upload
 		if uploads, cursor, err = s.store.ListUploads(ctx, owner.ID, maxWaiting+1, cursor); err != nil {
 			return nil, false, err
 		}
+		looked += len(uploads)
 		for _, u := range uploads {
 			if u.State == store.Ready && len(u.Parts) > 0 && (u.Growth == nil || !u.Growth.Partial) {
 				all = append(all, u)
@@ -112,7 +118,7 @@ func (s *Server) waiting(ctx context.Context, owner store.Owner) (list []views.W
 		}
 		list = append(list, w)
 	}
-	return list, len(all) > maxWaiting, nil
+	return list, more || len(all) > maxWaiting, nil
 }
 
 // waitingList handles GET /waiting: the rows of what waits, and the storage

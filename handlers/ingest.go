@@ -10,6 +10,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"upload-service/auth"
 	"upload-service/handlers/jsonupload"
 	"upload-service/handlers/transport"
 	"upload-service/store"
@@ -69,6 +70,7 @@ func isMultipart(c *fiber.Ctx) bool { return mediaTypeOf(c) == fiber.MIMEMultipa
 // receive runs fn with an intake and closes it, whatever happens.
 func (s *Server) receive(c *fiber.Ctx, spec store.Spec, fn func(context.Context, *store.Intake) error) (err error) {
 	ctx := c.UserContext()
+	spec.Allowed = s.stillMay(c, auth.Write)
 	in, err := s.store.Receive(ctx, principal(c).Owner.ID, spec)
 	if err != nil {
 		return err

@@ -458,6 +458,44 @@ func TestProgressIsTold(t *testing.T) {
 	}
 }
 
+// TestRevokedDuringBody takes the key away when a body has begun that stores
+// something at its end.
+func TestRevokedDuringBody(t *testing.T) {
+	t.Parallel()
+	const form = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nabc\r\n--b--\r\n"
+	const formType = "multipart/form-data; boundary=b"
+	for name, tt := range map[string]struct{ method, url, kind, body string }{
+		"PUT":       {"PUT", "/files/me/a", "text/plain", "abc"},
+		"raw":       {"POST", "/api/v1/uploads", "text/plain", "abc"},
+		"form":      {"POST", "/api/v1/uploads", formType, form},
+		"FilePond":  {"POST", "/filepond", formType, form},
+		"JSON":      {"PUT", "/api/upload", "application/json", `[{"filename":"a","content":"YWJj"}]`},
+		"temporary": {"PUT", "/api/upload_temporary", "application/json", `[{"filename":"a","content":"YWJj"}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, setup{})
+			a := w.want(201, "alice", "POST", "/api/v1/keys", strings.NewReader(`{"scopes":["write"]}`))
+			c := w.raw(fmt.Sprintf("%s %s HTTP/1.1\nHost: h\nAuthorization: Bearer %s\nContent-Length: %d\n"+
+				"Content-Type: %s\nExpect: 100-continue\n\n", tt.method, tt.url, field(t, a, "key"), len(tt.body), tt.kind))
+			goOn := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+			if _, err := io.ReadFull(c, goOn); err != nil || !strings.HasPrefix(string(goOn), "HTTP/1.1 100 ") {
+				t.Fatalf("got %q, %v", goOn, err)
+			}
+			w.want(204, "alice", "DELETE", "/api/v1/keys/"+field(t, a, "id"), nil)
+			if _, err := io.WriteString(c, tt.body); err != nil {
+				t.Fatal(err)
+			}
+			if final, _ := c.answer(); final.status != 401 {
+				t.Errorf("the request got %d, want 401: %s", final.status, final.body)
+			}
+			if used := w.want(200, "alice", "GET", "/api/v1/me", nil).body; !strings.Contains(used, `"bytes":0`) {
+				t.Errorf("something was stored: %s", used)
+			}
+		})
+	}
+}
+
 // TestRevokedMeanwhile takes the key away when a request has begun to append
 // its last bytes. The length that came with it is recorded before its body, so
 // what counts as used tells that it has begun.

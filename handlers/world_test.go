@@ -22,6 +22,7 @@ import (
 	"upload-service/static"
 	"upload-service/store"
 	"upload-service/store/blob/disk"
+	"upload-service/store/kv"
 	"upload-service/store/kv/bolt"
 	"upload-service/store/lock"
 	"upload-service/store/tree"
@@ -67,6 +68,7 @@ type setup struct {
 	http   func(*handlers.Config)
 	idle   time.Duration
 	header time.Duration
+	kv     func(kv.Store) kv.Store // what is put before the metadata
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -80,6 +82,10 @@ func newWorld(t testing.TB, s setup) *world {
 	w.ok(err)
 	db, err := bolt.Open(filepath.Join(inner, "meta.db"), bolt.Options{})
 	w.ok(err)
+	var meta kv.Store = db
+	if s.kv != nil {
+		meta = s.kv(db)
+	}
 	locks, err := lock.Open(filepath.Join(inner, "locks"))
 	w.ok(err)
 	var shown store.Tree
@@ -88,7 +94,7 @@ func newWorld(t testing.TB, s setup) *world {
 		w.ok(err)
 	}
 	w.store, err = store.Open(context.Background(), store.Options{
-		KV: db, Blobs: blobs, Tree: shown, Locks: locks, Limits: s.limits, TemporaryTTL: time.Hour, Undo: time.Hour,
+		KV: meta, Blobs: blobs, Tree: shown, Locks: locks, Limits: s.limits, TemporaryTTL: time.Hour, Undo: time.Hour,
 		Now: time.Now, Log: log,
 	})
 	w.ok(err)
@@ -104,7 +110,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.auth != nil {
 		s.auth(&cfg)
 	}
-	w.auth = auth.New(cfg, db, w.store)
+	w.auth = auth.New(cfg, meta, w.store)
 	assets, err := static.Load()
 	w.ok(err)
 	signing, err := w.auth.SigningKey(context.Background())

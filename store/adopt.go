@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gabriel-vasile/mimetype"
@@ -196,8 +197,8 @@ func (a *Adoption) Run(ctx context.Context) (AdoptReport, error) {
 		return a.report, Errorf(CodeFull, "Some files have to be copied, and the disk has no room for that; free some and start again.")
 	}
 	now := a.s.now().UTC()
-	err = a.s.update(ctx, "", func(t txn) error {
-		return all(a.forget(t), t.write([]byte(keyAdoption), adoption{Since: a.since, Done: now}))
+	err = a.update(ctx, func(t txn) error {
+		return t.write([]byte(keyAdoption), adoption{Since: a.since, Done: now})
 	})
 	return a.report, err
 }
@@ -742,7 +743,7 @@ func (a *Adoption) copy(ctx context.Context, old *oldFile) error {
 		return err
 	}
 	if _, err = a.s.blobs.Create(ctx, ref, r); err != nil {
-		return errors.Join(translate(err), a.s.remove(ctx, &Part{Blob: ref}))
+		return errors.Join(Translate(err), a.s.remove(ctx, &Part{Blob: ref}))
 	}
 	old.ref, old.copied, old.noLink = ref, true, false
 	return nil
@@ -885,7 +886,7 @@ func (a *Adoption) link(ctx context.Context, finds []*find) (linked, failed []*f
 		bad[olds[i]] = true
 		olds[i].noLink = errors.Is(failure, blob.ErrNoLink)
 		if !olds[i].noLink && !errors.Is(failure, blob.ErrNotExist) {
-			err = all(err, translate(failure))
+			err = all(err, Translate(failure))
 		}
 	}
 	for _, f := range finds {
@@ -929,9 +930,9 @@ func (a *Adoption) giveUp(ctx context.Context, finds []*find) error {
 // commit makes the finds uploads and files; old.path becomes where a file is
 // now. It returns those for which there is no place.
 func (a *Adoption) commit(ctx context.Context, finds []*find) (adopted, stuck []*find, err error) {
-	s, now := a.s, a.s.now()
+	now := a.s.now()
 	paths, reasons := map[*oldFile]Path{}, map[*find]string{}
-	err = s.update(ctx, "", func(t txn) error {
+	err = a.update(ctx, func(t txn) error {
 		adopted, stuck = nil, nil
 		clear(paths)
 		for _, f := range finds {
@@ -946,12 +947,11 @@ func (a *Adoption) commit(ctx context.Context, finds []*find) (adopted, stuck []
 				return err
 			}
 		}
-		return a.forget(t)
+		return nil
 	})
 	if err != nil {
 		return finds, nil, err
 	}
-	clear(a.done)
 	for old, p := range paths {
 		old.path = p
 	}
@@ -1079,11 +1079,9 @@ func (a *Adoption) settleLeftovers(ctx context.Context) error {
 			a.removeName(e.name, e.leftover)
 			unlock()
 		}
-		err = a.s.update(ctx, "", a.forget)
-		if err != nil {
+		if err := a.update(ctx, func(txn) error { return nil }); err != nil {
 			return err
 		}
-		clear(a.done)
 		lo = after(leftoverKey(page[len(page)-1].name))
 	}
 }
@@ -1107,11 +1105,47 @@ func (a *Adoption) removeName(name string, l leftover) {
 	}
 }
 
-// forget removes the records of leftovers that are settled.
-func (a *Adoption) forget(t txn) error {
-	for _, k := range a.done {
-		if err := t.Delete(k); err != nil {
-			return err
+// update runs fn in a transaction that also forgets the leftovers whose names
+// were removed. That is durable by then: a name that came back would be adopted
+// once more.
+func (a *Adoption) update(ctx context.Context, fn func(txn) error) error {
+	if err := a.syncRemoved(); err != nil {
+		return err
+	}
+	err := a.s.update(ctx, "", func(t txn) error {
+		for _, k := range a.done {
+			if err := t.Delete(k); err != nil {
+				return err
+			}
+		}
+		return fn(t)
+	})
+	if err == nil {
+		clear(a.done)
+	}
+	return err
+}
+
+// syncRemoved syncs the folders from which names were removed. With a folder
+// that became empty, its own name was.
+func (a *Adoption) syncRemoved() error {
+	if runtime.GOOS == "windows" {
+		return nil // folders cannot be synced there
+	}
+	synced := map[string]bool{}
+	for name := range a.done {
+		for dir := path.Dir(name); !synced[dir]; dir = path.Dir(dir) {
+			synced[dir] = true
+			d, err := a.root.Open(dir)
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+				continue
+			}
+			if err == nil {
+				err = errors.Join(d.Sync(), d.Close())
+			}
+			if err != nil {
+				return fmt.Errorf("sync folder %s: %w", dir, err)
+			}
 		}
 	}
 	return nil

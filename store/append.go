@@ -533,7 +533,7 @@ func (a *appending) open(ctx context.Context) (err error) {
 			Errorf(CodeGone, "This upload is gone: it %s. Upload the file again.", reasonLost),
 			a.t.Drop(ctx, reasonLost))
 	}
-	return translate(err)
+	return Translate(err)
 }
 
 // claim sees that there is room for n more bytes on the volume.
@@ -602,7 +602,7 @@ func (a *appending) write(ctx context.Context, b []byte) error {
 		return err
 	}
 	if _, err := a.w.Write(b); err != nil {
-		return translate(err)
+		return Translate(err)
 	}
 	a.offset = next
 	a.sum.Write(b)
@@ -629,7 +629,7 @@ func (a *appending) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	if err := a.w.Sync(); err != nil {
-		return translate(err)
+		return Translate(err)
 	}
 	failpoint.Hit("append: bytes durable")
 	sum, err := hashState(a.sum)
@@ -688,7 +688,7 @@ func (a *appending) complete(ctx context.Context) error {
 		return err
 	}
 	if err := a.w.Seal(); err != nil {
-		return translate(err)
+		return Translate(err)
 	}
 	failpoint.Hit("append: sealed")
 	// 2. Is it what was announced?

@@ -386,7 +386,9 @@ func (c *checker) upload(ctx context.Context, k, v []byte) error {
 		c.finding("The %s is recorded under another name.", what)
 	}
 	id := u.Token.bytes()
-	c.must(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil, what+" in the index of times")
+	if u.isListed() {
+		c.must(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil, what+" in the index of times")
+	}
 	c.must(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil, what+" in the index of expiry")
 	c.usage[u.Owner] = c.usage[u.Owner].plus(u.usage())
 	if u.State == Receiving {

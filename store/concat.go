@@ -64,7 +64,7 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 	if err != nil {
 		return Upload{}, err
 	}
-	in := &Intake{s: s, owner: o, flight: f, replaced: given}
+	in := &Intake{s: s, owner: o, allowed: b.Allowed, flight: f, replaced: given}
 	defer func() {
 		if err := in.Close(ctx); err != nil {
 			s.log.Warn("a concatenation could not be put away", "error", err)
@@ -81,11 +81,6 @@ func (s *Store) Concatenate(ctx context.Context, o OwnerID, tokens []Token, b Be
 	}
 
 	// 3. One transaction, if the caller still may: the parts go, the whole comes.
-	if b.Allowed != nil {
-		if err := b.Allowed(); err != nil {
-			return Upload{}, err
-		}
-	}
 	u, err := s.concatenated(ctx, in, whole, *part, distinct, nil)
 	if code := CodeOf(err); b.Then != nil && (code == CodeConflict || code == CodePrecondition) {
 		u, err = s.concatenated(ctx, in, whole, *part, distinct, err)

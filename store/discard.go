@@ -54,8 +54,8 @@ func (u Upload) aside(batch BatchID, then time.Time) Upload {
 }
 
 // RestoreUploads brings back what was discarded together, and returns how many
-// uploads that are. It costs O(uploads of the owner). A batch of which nothing
-// is left is CodeNotFound.
+// uploads that are. It costs O(uploads of the owner that are not over).
+// A batch of which nothing is left is CodeNotFound.
 func (s *Store) RestoreUploads(ctx context.Context, o OwnerID, batch BatchID) (n int, err error) {
 	now := s.now()
 	back := func(u Upload) bool {

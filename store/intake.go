@@ -29,6 +29,10 @@ type Spec struct {
 	// Path is where a direct upload will go, "" if that is not known yet. A
 	// file that it replaces makes room for it.
 	Path Path
+	// Allowed is asked before what came is committed: a body can take hours, and
+	// who sends it may have lost the right meanwhile. Its error becomes that of the
+	// commit; nil allows it.
+	Allowed func() error
 }
 
 // Intake receives the bytes of one request. Add stores one content after the
@@ -37,6 +41,7 @@ type Spec struct {
 type Intake struct {
 	s         *Store
 	owner     OwnerID
+	allowed   func() error
 	flight    *flight
 	reserved  int64 // bytes that there is room for on the volume
 	received  int64 // bytes that came in
@@ -56,9 +61,9 @@ func (s *Store) Receive(ctx context.Context, o OwnerID, spec Spec) (*Intake, err
 	if err != nil {
 		return nil, err
 	}
-	in := &Intake{s: s, owner: o, flight: f}
+	in := &Intake{s: s, owner: o, allowed: spec.Allowed, flight: f}
 	if err := in.admit(ctx, spec); err != nil {
-		s.release(o, f)
+		in.Close(ctx) // nothing has come yet; what was set aside goes back
 		return nil, err
 	}
 	return in, nil
@@ -170,7 +175,7 @@ func (in *Intake) Add(ctx context.Context, r io.Reader, c Content) (*Part, error
 	n, err := s.blobs.Create(ctx, ref, m)
 	in.written(m.last)
 	if err != nil {
-		return nil, errors.Join(translate(err), s.remove(ctx, &Part{Blob: ref}))
+		return nil, errors.Join(Translate(err), s.remove(ctx, &Part{Blob: ref}))
 	}
 	failpoint.Hit("intake: bytes durable")
 	p := &Part{Name: c.Name, Size: n, SHA256: m.sum.Sum(nil), Sniffed: m.sniff(), Blob: ref}
@@ -217,6 +222,11 @@ func (s *Store) remove(ctx context.Context, parts ...*Part) error {
 // commit runs the transaction that names the parts and ends their
 // reservation.
 func (in *Intake) commit(ctx context.Context, fn func(txn) error) error {
+	if in.allowed != nil {
+		if err := in.allowed(); err != nil {
+			return err
+		}
+	}
 	in.submitted = true
 	in.flight.beginCommit(in.charged)
 	err := in.s.update(ctx, in.owner, fn)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"upload-service/store"
+	"upload-service/store/kv"
 )
 
 // TestListAgainstModel compares listings of random trees, page by page, with
@@ -158,6 +160,43 @@ func TestListUploads(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+}
+
+// TestEndedUploadsAreNotListed: what ended costs the lists of what waits nothing,
+// since it is in no index of them.
+func TestEndedUploadsAreNotListed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	waits := w.mustUpload(alice, "waits")
+	w.ok(w.store.DeleteUpload(ctx, alice, w.mustUpload(alice, "deleted").Token))
+	_, _, err := w.store.PersistUploads(ctx, alice, store.Persist{Tokens: []store.Token{w.mustUpload(alice, "kept").Token}})
+	w.ok(err)
+	direct := w.begin(alice, store.Begin{Length: 1, Then: &store.Goal{Folder: "f"}})
+	w.mustAppend(direct, "x", store.Piece{Last: store.AtLength})
+	aside := w.mustUpload(alice, "aside")
+	w.ok(w.store.DiscardUploads(ctx, alice, store.NewBatchID(), []store.Token{aside.Token}))
+	indexed := func() (tokens []string) {
+		w.ok(w.kv.View(ctx, func(tx kv.Tx) error {
+			return tx.Scan([]byte("n/"), []byte("n0"), math.MaxInt, func(k, _ []byte) bool {
+				tokens = append(tokens, string(k[len(k)-16:]))
+				return true
+			})
+		}))
+		slices.Sort(tokens)
+		return tokens
+	}
+	want := []string{string(tokenBytes(t, waits.Token)), string(tokenBytes(t, aside.Token))}
+	slices.Sort(want)
+	if got := indexed(); !slices.Equal(got, want) {
+		t.Errorf("%d uploads are in the index, want the one that waits and the one that can come back", len(got))
+	}
+	w.clock.advance(2 * ttl)
+	w.sweep(store.SweepOptions{})
+	if got := indexed(); len(got) > 0 {
+		t.Errorf("%d uploads that expired are in the index", len(got))
+	}
+	w.wantClean("afterwards")
 }
 
 // TestDamagedRecordIsSkipped damages one record: the others are still listed.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"upload-service/store"
+	"upload-service/store/blob"
 )
 
 // TestDeclaredSizeIsRefusedFirst: what the head of a request tells is refused
@@ -103,16 +105,32 @@ func TestReplacementsNeedNoRoom(t *testing.T) {
 	w.wantCode(err, store.CodeQuotaExceeded, "a replacement that is larger")
 }
 
+// room is a volume with as much room as the test says.
+type room struct {
+	blob.Store
+	free int64
+}
+
+func (r *room) Free(context.Context) (int64, error) { return r.free, nil }
+
 // TestAbandonedUploadsLeaveNoTrace gives up and refuses uploads while another
 // one runs, and then fills the quota to the byte.
 func TestAbandonedUploadsLeaveNoTrace(t *testing.T) {
 	t.Parallel()
 	const quota = 64
-	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = quota })
+	room := &room{free: quota}
+	w := newWorld(t, func(o *store.Options) {
+		o.Limits.OwnerBytes, o.Limits.MinFree = quota, 1
+		room.Store, o.Blobs = o.Blobs, room
+	})
 	running, err := w.store.Receive(t.Context(), alice, store.Spec{Size: 0})
 	w.ok(err)
 	defer running.Close(t.Context())
 	for i := range 20 {
+		room.free = quota
+		_, err := w.store.Receive(t.Context(), alice, store.Spec{Size: quota})
+		w.wantCode(err, store.CodeFull, "all that the volume has")
+		room.free = 1 << 20
 		in, err := w.store.Receive(t.Context(), alice, store.Spec{Size: quota})
 		w.ok(err)
 		if i%2 == 0 { // refused by its commit

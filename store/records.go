@@ -132,17 +132,28 @@ func (u *Upload) consistent() bool {
 }
 
 // putUpload writes a new upload with its index entries.
-func (t txn) putUpload(u Upload) error {
-	return all(
-		t.Put(newUploadKey(u.Owner, u.CreatedAt, u.Token), nil),
-		t.changeUpload(Upload{Owner: u.Owner}, u),
-	)
+func (t txn) putUpload(u Upload) error { return t.changeUpload(Upload{Owner: u.Owner}, u) }
+
+// isListed reports whether the upload is in the index of times: unless it is
+// over for good. The many that ended today cost a list nothing.
+func (u *Upload) isListed() bool {
+	return u.State == Receiving || u.State == Ready || u.State == Discarded
 }
 
 // changeUpload replaces old, which may be nothing, by u. What becomes of blobs
 // that u no longer has is the caller's business.
 func (t txn) changeUpload(old, u Upload) error {
 	id := u.Token.bytes()
+	if is := u.isListed(); is != old.isListed() {
+		key := newUploadKey(u.Owner, u.CreatedAt, u.Token)
+		change := t.Delete
+		if is {
+			change = func(k []byte) error { return t.Put(k, nil) }
+		}
+		if err := change(key); err != nil {
+			return err
+		}
+	}
 	if old.Token == "" || minute(old.ExpiresAt) != minute(u.ExpiresAt) {
 		err := t.Put(expiryKey(u.ExpiresAt, expireUpload, u.Owner, id), nil)
 		if err == nil && old.Token != "" {
@@ -290,15 +301,17 @@ func (t txn) unbury(z trashed) error {
 // words of the domain.
 
 func (s *Store) view(ctx context.Context, fn func(txn) error) error {
-	return translate(s.kv.View(ctx, func(tx kv.Tx) error { return fn(txn{tx}) }))
+	return Translate(s.kv.View(ctx, func(tx kv.Tx) error { return fn(txn{tx}) }))
 }
 
 func (s *Store) update(ctx context.Context, o OwnerID, fn func(txn) error) error {
-	return translate(s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return fn(txn{tx}) }))
+	return Translate(s.kv.Update(ctx, string(o), func(tx kv.Tx) error { return fn(txn{tx}) }))
 }
 
-// translate gives the errors of the seams below their code.
-func translate(err error) error {
+// Translate gives the errors of the seams below their code: full and
+// unavailable. Whoever else uses a seam has it done for them at the end, by the
+// handler of errors. Any other error stays as it is.
+func Translate(err error) error {
 	switch {
 	case err == nil:
 		return nil

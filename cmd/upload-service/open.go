@@ -38,7 +38,7 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 	inner := filepath.Join(dir, store.InternalDir)
 	meta := filepath.Join(inner, "meta.db")
 	if create {
-		if err := makeDir(inner); err != nil {
+		if err := errors.Join(makeDir(dir), makeDir(inner)); err != nil {
 			return nil, fmt.Errorf("make the upload folder: %w", err)
 		}
 		if err := writable(inner); err != nil {
@@ -184,28 +184,32 @@ func needsQuotes(r rune) bool {
 }
 
 // makeDir makes a folder and those above it, durably: what is acknowledged
-// later lies in them.
+// later lies in them. The name of one that is there is synced too: who made it
+// may have been killed before.
 func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
-	}
 	parent := filepath.Dir(dir)
-	if parent != dir {
-		if err := makeDir(parent); err != nil {
+	_, absent := os.Stat(dir)
+	if absent != nil {
+		if parent != dir {
+			if err := makeDir(parent); err != nil {
+				return err
+			}
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
 	}
 	if runtime.GOOS == "windows" {
 		return nil // folders cannot be synced there
 	}
 	d, err := os.Open(parent)
-	if err != nil {
-		return err
+	if err == nil {
+		err = errors.Join(d.Sync(), d.Close())
 	}
-	return errors.Join(d.Sync(), d.Close())
+	if absent == nil {
+		return nil // what is above may be of others, and of another volume, that takes no sync
+	}
+	return err
 }
 
 // writable fails for a volume that cannot be written before anything does so

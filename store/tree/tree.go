@@ -463,6 +463,12 @@ func (t *Tree) moveAside(entry string, info fs.FileInfo) error {
 	if t.Aside != nil {
 		t.Aside(entry, to)
 	}
+	// The new name is durable before the next Sync makes the loss of the old one so.
+	for name := range folders(path.Dir(to)) {
+		if err := t.sync(name); err != nil {
+			return fmt.Errorf("sync folder %s: %w", name, err)
+		}
+	}
 	return nil
 }
 

@@ -613,6 +613,16 @@ func TestSync(t *testing.T) {
 	sync(false, ".", "alice", "alice/a", "alice/a/b")
 	w.ok(w.tree.Remove(t.Context(), "alice", "a/b/f"))
 	sync(false, ".", "alice", "alice/a", "alice/a/b") // of which the last two are gone
+	// What is moved aside has its new name before the old one is lost.
+	w.ok(os.WriteFile(w.path("foreign"), []byte("a person's"), 0o644))
+	synced = nil
+	w.ok(w.tree.Set(t.Context(), "alice", "foreign", ref))
+	if slices.Sort(synced); !slices.Equal(synced, []string{
+		".upload-service", ".upload-service/displaced", ".upload-service/displaced/alice",
+	}) {
+		t.Errorf("moving a file aside synced %q", synced)
+	}
+	sync(false, ".", "alice")
 }
 
 // TestFolderWithOurEntries: a folder in the place of a file is not moved aside
