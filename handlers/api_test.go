@@ -245,7 +245,9 @@ func TestMultipart(t *testing.T) {
 	w.want(201, "alice", "POST", "/api/v1/uploads/"+u.Token+"/persist", strings.NewReader(`{"expect":{"purpose":"avatar"}}`))
 
 	for name, c := range map[string]struct{ body, kind string }{
-		"no boundary":  {"x", "multipart/form-data"},
+		"no boundary": {"x", "multipart/form-data"},
+		"a long end": {"--b\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n\r\ny\r\n--b--\r\n" + strings.Repeat("x", 1<<20),
+			"multipart/form-data; boundary=b"},
 		"no file":      {"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ny\r\n--b--\r\n", "multipart/form-data; boundary=b"},
 		"cut short":    {"--b\r\nContent-Disposition: form-data; name=\"x\"; filename=\"f\"\r\n\r\ny", "multipart/form-data; boundary=b"},
 		"long field":   {"--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n" + strings.Repeat("y", 70_000) + "\r\n--b--\r\n", "multipart/form-data; boundary=b"},

@@ -2,7 +2,7 @@ package handlers
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // tus demands it, against accidents only
+	"crypto/sha1" // tus demands it, against accidents only
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"

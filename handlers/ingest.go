@@ -205,6 +205,7 @@ const (
 	maxFieldCount = 1000
 	maxFieldName  = 256
 	maxPartHead   = 16 << 10 // of each part: its name, file name and type
+	maxEpilogue   = 64 << 10 // behind the last boundary
 )
 
 // formFields are the fields of a form that carry no file.
@@ -266,7 +267,10 @@ func addForm(ctx context.Context, in *store.Intake, c *fiber.Ctx, field string) 
 	}
 	// The epilogue belongs to the body; what is left unread would be taken
 	// for the next request.
-	if _, err := io.Copy(io.Discard, body); err != nil {
+	switch _, err := io.CopyN(io.Discard, body, maxEpilogue+1); {
+	case err == nil:
+		return nil, 0, store.Errorf(store.CodeInvalid, "More than %d bytes follow the last boundary of the form.", maxEpilogue)
+	case err != io.EOF:
 		return nil, 0, formError(err)
 	}
 	return form, files, nil

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -497,6 +498,30 @@ func TestDigestAdopted(t *testing.T) {
 	})
 	w.ok(err)
 	w.wantClean("with all digests")
+}
+
+// TestDamagedRecordsAreSkipped: one record that cannot be read keeps neither the
+// store from opening nor the other contents from their SHA-256.
+func TestDamagedRecordsAreSkipped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		w.old("carol/"+name, name)
+	}
+	w.old("dora/e", "e")
+	w.adopt(nil)
+	b, err := w.store.GetFile(t.Context(), unclaimedCarol, "b")
+	w.ok(err)
+	w.tamper("i/", func(k []byte) bool { return bytes.HasSuffix(k, b.ID[:]) }, nil)
+	if known, err := w.store.DigestAdopted(t.Context()); err != nil || known != 4 {
+		t.Errorf("DigestAdopted = %d, %v, want 4", known, err)
+	}
+	w.tamper("o/", func(k []byte) bool { return bytes.HasSuffix(k, []byte("carol")) }, []byte("\x01{"))
+	w.ok(w.store.Close(t.Context()))
+	w.store, err = store.Open(t.Context(), w.opts)
+	w.ok(err)
+	dora := func(context.Context, string) (store.OwnerID, error) { return bob, nil }
+	w.ok(w.store.ClaimUnasked(t.Context(), dora))
 }
 
 func TestClaim(t *testing.T) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"upload-service/store/failpoint"
@@ -95,21 +96,24 @@ func (s *Store) ClaimUnasked(ctx context.Context, resolve func(ctx context.Conte
 	return err
 }
 
-// unclaimed returns the unclaimed owners that match.
+// unclaimed returns the unclaimed owners that match. A damaged record is skipped,
+// and told.
 func (s *Store) unclaimed(ctx context.Context, match func(Owner) bool) (list []Owner, err error) {
 	lo := ownerKey(unclaimedID(""))
+	var damaged []error
 	err = s.view(ctx, func(t txn) error {
-		list = nil
-		var failed error
-		err := t.Scan(lo, prefixEnd(lo), math.MaxInt, func(_, v []byte) bool {
+		list, damaged = nil, nil
+		return t.Scan(lo, prefixEnd(lo), math.MaxInt, func(k, v []byte) bool {
 			var o Owner
-			if failed = decode(v, &o); failed == nil && match(o) {
+			if err := decode(v, &o); err != nil {
+				damaged = append(damaged, fmt.Errorf("record %q: %w", k, err))
+			} else if match(o) {
 				list = append(list, o)
 			}
-			return failed == nil
+			return true
 		})
-		return all(err, failed)
 	})
+	s.logDamaged("", damaged)
 	return list, err
 }
 

@@ -75,16 +75,7 @@ func (s *Store) DigestAdopted(ctx context.Context) (known int64, err error) {
 				break
 			}
 		}
-		now := s.now()
-		err = s.update(context.WithoutCancel(ctx), "", func(t txn) error {
-			for _, d := range found {
-				if err := t.setDigest(d, now); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err == nil {
+		if found, err = s.setDigests(context.WithoutCancel(ctx), found); err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -95,6 +86,31 @@ func (s *Store) DigestAdopted(ctx context.Context) (known int64, err error) {
 				known++
 			}
 		}
+	}
+}
+
+// setDigests records what was found in one transaction. A digest that fails, of
+// a damaged record, is logged, and the others are recorded without it; it returns
+// these.
+func (s *Store) setDigests(ctx context.Context, found []digest) ([]digest, error) {
+	now := s.now()
+	for {
+		stuck := -1
+		err := s.update(ctx, "", func(t txn) error {
+			stuck = -1
+			for i, d := range found {
+				if err := t.setDigest(d, now); err != nil {
+					stuck = i
+					return err
+				}
+			}
+			return nil
+		})
+		if err == nil || stuck < 0 {
+			return found, err
+		}
+		s.log.Error("a SHA-256 cannot be recorded; run check on the stopped service", "blob", found[stuck].ref, "error", err)
+		found = slices.Delete(found, stuck, stuck+1)
 	}
 }
 

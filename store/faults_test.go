@@ -78,6 +78,28 @@ func injected(kind string) error {
 
 func slow() { time.Sleep(2 * time.Millisecond) } // is what is tested, nobody waits for it
 
+// TestCloseOnFullDisk: that a full disk keeps the last note from being written is
+// no reason to end with an error.
+func TestCloseOnFullDisk(t *testing.T) {
+	t.Parallel()
+	f := &faults{}
+	w := newWorld(t, f.below)
+	w.mustPut(alice, "f", "1")
+	f.set(func(place string) string {
+		if place == "update" {
+			return "full"
+		}
+		return ""
+	})
+	w.ok(w.store.Close(context.WithValue(t.Context(), requested{}, true)))
+	f.set(nil)
+	var err error
+	w.store, err = store.Open(t.Context(), w.opts)
+	w.ok(err)
+	w.wantFile(alice, "f", "1")
+	w.wantClean("after the next start")
+}
+
 type faultyKV struct {
 	kv.Store
 	faults *faults

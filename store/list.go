@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Sort is the order of a listing.
@@ -58,7 +60,7 @@ func (s *Store) ListFiles(ctx context.Context, o OwnerID, q Query) (page Page, e
 	if err != nil {
 		return Page{}, errCursor
 	}
-	q.Contains = strings.ToLower(q.Contains)
+	q.Prefix, q.Contains = norm.NFC.String(q.Prefix), strings.ToLower(norm.NFC.String(q.Contains)) // as paths are
 	if q.Delimiter && (q.Sort == Newest || q.filters()) {
 		return Page{}, FieldErrorf("delimiter", "A delimiter goes with sort=path and without q, tag and meta.")
 	}

@@ -162,6 +162,21 @@ func TestListUploads(t *testing.T) {
 	}
 }
 
+// TestNamesAreFoundAsTheyAreTyped: macOS takes letters and their marks apart.
+func TestNamesAreFoundAsTheyAreTyped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.mustPut(alice, "Ökologie/Bär", "1")
+	for _, q := range []store.Query{{Prefix: "O\u0308kologie/"}, {Contains: "BA\u0308R"}} {
+		q.Sort, q.Limit = store.ByPath, 10
+		page, err := w.store.ListFiles(t.Context(), alice, q)
+		w.ok(err)
+		if len(page.Files) != 1 {
+			t.Errorf("%+q finds %d files", q.Prefix+q.Contains, len(page.Files))
+		}
+	}
+}
+
 // TestEndedUploadsAreNotListed: what ended costs the lists of what waits nothing,
 // since it is in no index of them.
 func TestEndedUploadsAreNotListed(t *testing.T) {

@@ -156,8 +156,12 @@ func (s *Store) Close(ctx context.Context) error {
 	<-s.marks.done
 	s.cancel()
 	err := s.retireEpochs(context.WithoutCancel(ctx), true)
-	if errors.Is(err, kv.ErrInDoubt) {
+	switch {
+	case errors.Is(err, kv.ErrInDoubt):
 		return nil // said where it happened; recovery decides
+	case CodeOf(err) == CodeFull:
+		s.log.Warn("the disk is too full to note that all is done; the next start looks after it", "error", err)
+		return nil
 	}
 	return err
 }

@@ -34,6 +34,7 @@ const (
 	maxSpan    = 4 << 10  // bytes of a string looked at in one step
 	maxText    = 8 << 10  // bytes of a file name or member name, as sent
 	maxSkipped = 1 << 20  // bytes of all unknown members of a body together
+	maxBlank   = 1 << 20  // bytes of white space in a body
 	maxDepth   = 32       // arrays and objects within each other in an unknown member
 )
 
@@ -61,6 +62,7 @@ type Reader struct {
 	index   int           // of the entry that is read, -1 before the first
 	entry   *Entry        // begun and not finished, or nil
 	skipped int64         // bytes of unknown members so far
+	blank   int64         // bytes of white space so far
 	escape  [4]byte       // the character that the last escape stood for
 	quantum [4]byte       // base64 that waits for its other characters
 	decoded [(maxSpan/4 + 1) * 3]byte

@@ -88,6 +88,7 @@ var rejected = []struct {
 }{
 	{"nothing", ``, "byte 0: the body ends too early"},
 	{"white space", "\n ", "byte 2: the body ends too early"},
+	{"too much white space", "[" + strings.Repeat(" ", 1<<20+1) + "]", "more than 1048576 bytes of white space"},
 	{"null", `null`, "byte 1: a JSON array was expected"},
 	{"object", `{"filename":"a","content":""}`, "a JSON array was expected"},
 	{"string", `"[]"`, "a JSON array was expected"},

@@ -79,6 +79,9 @@ func (r *Reader) space() (byte, error) {
 		if err != nil || c != ' ' && c != '\n' && c != '\r' && c != '\t' {
 			return c, err
 		}
+		if r.blank++; r.blank > maxBlank {
+			return 0, r.invalid("there is more than %d bytes of white space", maxBlank)
+		}
 	}
 }
 

@@ -125,8 +125,8 @@ func (s *Server) answer(ctx *fasthttp.RequestCtx) {
 	// process either.
 	defer func() {
 		if r := recover(); r != nil {
-			s.cfg.Log.Error("panic", "method", string(ctx.Method()), "path", string(ctx.Path()),
-				"reason", r, "stack", string(debug.Stack()))
+			// Not the path, which may carry a ticket.
+			s.cfg.Log.Error("panic", "method", string(ctx.Method()), "reason", r, "stack", string(debug.Stack()))
 			answerInternal(ctx)
 		}
 	}()
@@ -350,8 +350,8 @@ func answerInternal(ctx *fasthttp.RequestCtx) {
 	ctx.Response.Reset()
 	ctx.SetStatusCode(fasthttp.StatusInternalServerError)
 	ctx.SetContentType("application/problem+json")
-	fmt.Fprintf(ctx, `{"type":"/docs/errors#%[1]s","title":"Internal error","status":500,`+
-		`"detail":"Something went wrong on our side.","code":%[1]q}`, store.CodeInternal)
+	fmt.Fprintf(ctx, `{"type":"/docs/errors#%[1]s","title":"Internal error","status":%[2]d,`+
+		`"detail":"Something went wrong on our side.","code":%[1]q}`, store.CodeInternal, fasthttp.StatusInternalServerError)
 	linger(ctx)
 }
 
