@@ -11,9 +11,9 @@ import (
 )
 
 // condition reads the preconditions of a request that changes a file
-// (RFC 9110, 13.1.1 and 13.1.2). Weak tags never match strongly.
+// (RFC 9110, 13.1.1 to 13.1.4). Weak tags never match strongly.
 func condition(c *fiber.Ctx) (cond store.Condition, err error) {
-	if v := c.Get(fiber.HeaderIfMatch); v != "" {
+	if v := listed(c, fiber.HeaderIfMatch); v != "" {
 		tags, star, err := parseETags(v)
 		if err != nil {
 			return cond, store.FieldErrorf(fiber.HeaderIfMatch, "If-Match is * or a list of ETags in quotes.")
@@ -22,8 +22,10 @@ func condition(c *fiber.Ctx) (cond store.Condition, err error) {
 		if !star {
 			cond.Match = strong(tags)
 		}
+	} else if t, ok := httpTime(c.Get(fiber.HeaderIfUnmodifiedSince)); ok {
+		cond.NotSince = t
 	}
-	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
+	if v := listed(c, fiber.HeaderIfNoneMatch); v != "" {
 		tags, star, err := parseETags(v)
 		if err != nil {
 			return cond, store.FieldErrorf(fiber.HeaderIfNoneMatch, "If-None-Match is * or a list of ETags in quotes.")
@@ -34,6 +36,20 @@ func condition(c *fiber.Ctx) (cond store.Condition, err error) {
 		}
 	}
 	return cond, nil
+}
+
+// listed is a field that is a list, which may come in several lines (RFC 9110,
+// 5.3).
+func listed(c *fiber.Ctx, field string) string { return strings.Join(lines(c, field), ", ") }
+
+// once refuses fields that come twice and may not: only one of them would count.
+func once(c *fiber.Ctx, fields ...string) error {
+	for _, name := range fields {
+		if len(c.Request().Header.PeekAll(name)) > 1 {
+			return store.FieldErrorf(name, "%s is given twice; send it once.", name)
+		}
+	}
+	return nil
 }
 
 func strong(tags []string) []string {
@@ -96,14 +112,14 @@ const (
 // evaluate decides about a GET or HEAD in the order of RFC 9110, 13.2.2. A
 // field that does not parse is ignored.
 func evaluate(c *fiber.Ctx, etag string, modified time.Time) outcome {
-	if v := c.Get(fiber.HeaderIfMatch); v != "" {
+	if v := listed(c, fiber.HeaderIfMatch); v != "" {
 		if tags, star, err := parseETags(v); err == nil && !star && !slices.Contains(strong(tags), etag) {
 			return failed
 		}
 	} else if t, ok := httpTime(c.Get(fiber.HeaderIfUnmodifiedSince)); ok && modified.After(t) {
 		return failed
 	}
-	if v := c.Get(fiber.HeaderIfNoneMatch); v != "" {
+	if v := listed(c, fiber.HeaderIfNoneMatch); v != "" {
 		tags, same, err := parseETags(v)
 		for _, tag := range tags {
 			same = same || strings.TrimPrefix(tag, "W/") == etag

@@ -112,7 +112,8 @@ func serve(c *fiber.Ctx, d content) error {
 // as such; several, a unit we do not know, or bad syntax mean the whole.
 func byteRange(c *fiber.Ctx, d content, modified time.Time) (offset, length int64, partial bool, err error) {
 	whole := func() (int64, int64, bool, error) { return 0, d.size, false, nil }
-	spec, ok := strings.CutPrefix(c.Get(fiber.HeaderRange), "bytes=")
+	unit, spec, _ := strings.Cut(c.Get(fiber.HeaderRange), "=")
+	ok := strings.EqualFold(unit, "bytes")
 	if c.Method() != fiber.MethodGet { // ranges mean nothing elsewhere
 		return whole()
 	}

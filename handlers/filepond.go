@@ -33,7 +33,7 @@ func (s *Server) filepondProcess(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
-		if files == 0 && len(form) == 0 {
+		if files == 0 && form.isBlank() {
 			return errNoFile
 		}
 		if files == 0 {
@@ -70,6 +70,9 @@ func (s *Server) filepondBegin(c *fiber.Ctx) (u store.Upload, err error) {
 func (s *Server) filepondChunk(c *fiber.Ctx) error {
 	token, err := store.ParseToken(c.Query("patch"))
 	if err != nil {
+		return err
+	}
+	if err := once(c, "Upload-Offset", "Upload-Length", "Upload-Name"); err != nil {
 		return err
 	}
 	p := store.Piece{Length: -1, Last: store.AtLength, Whole: true, Allowed: s.stillMay(c, auth.Write)}

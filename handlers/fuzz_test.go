@@ -240,7 +240,7 @@ func FuzzResumable(f *testing.F) {
 		if n, err := parseLength("Upload-Length", length); err == nil && strconv.FormatInt(n, 10) != strings.TrimLeft(length, "0") && n != 0 {
 			t.Fatalf("%q is %d", length, n)
 		}
-		if name := dispositionName(request("POST", "Content-Disposition", complete)); name != "" {
+		if name := rawName(request("POST", "Content-Disposition", complete)); name != "" {
 			wantPath(t, name, false)
 		}
 	})

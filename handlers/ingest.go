@@ -24,7 +24,15 @@ func (s *Server) checkIngest(c *fiber.Ctx) error {
 	if err := bodyOrPieces(c); err != nil {
 		return err
 	}
-	return s.admissible(c, s.spec(c))
+	spec := s.spec(c)
+	if r, ok := resumes(c); ok { // the whole counts, not what this request brings of it
+		length, err := declaredLength(c, r, 0)
+		if err != nil {
+			return err
+		}
+		spec.Size = length
+	}
+	return s.admissible(c, spec)
 }
 
 // bodyOrPieces refuses a request without a body, unless it begins an upload whose
@@ -151,11 +159,7 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 		if isMultipart(c) {
 			return store.Errorf(store.CodeUnsupportedType, "Only a raw content can be resumed; send the file without a form around it.")
 		}
-		b := store.Begin{Name: dispositionName(c), Purpose: c.Query("purpose")}
-		if name := c.Query("filename"); name != "" {
-			b.Name = store.CleanName(name, "")
-		}
-		return s.resumableCreate(c, r, b)
+		return s.resumableCreate(c, r, store.Begin{Name: rawName(c), Purpose: c.Query("purpose")})
 	}
 	if err := checkWhole(c); err != nil {
 		return err
@@ -181,9 +185,24 @@ func (s *Server) createUpload(c *fiber.Ctx) error {
 			return err
 		}
 		c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
+		if len(u.Parts) == 1 {
+			reprDigest(c, u.Parts[0].SHA256)
+		}
 		wasWhole(c)
 		return c.Status(fiber.StatusCreated).JSON(uploadShape(u))
 	})
+}
+
+// rawName is the name that a request gives to a raw content, "" if none.
+func rawName(c *fiber.Ctx) store.Path {
+	if name := c.Query("filename"); name != "" {
+		return store.CleanName(name, "")
+	}
+	_, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentDisposition))
+	if err != nil || params["filename"] == "" {
+		return ""
+	}
+	return store.CleanName(params["filename"], "")
 }
 
 func addRaw(ctx context.Context, in *store.Intake, c *fiber.Ctx) error {
@@ -191,9 +210,7 @@ func addRaw(ctx context.Context, in *store.Intake, c *fiber.Ctx) error {
 	if err != nil {
 		return err
 	}
-	if name := c.Query("filename"); name != "" {
-		content.Name = store.CleanName(name, "")
-	}
+	content.Name = rawName(c)
 	_, err = in.Add(ctx, transport.Body(c), content)
 	return err
 }
@@ -217,6 +234,19 @@ func (f formFields) Get(name string) string {
 		return ""
 	}
 	return f[name][0]
+}
+
+// isBlank reports whether no field has a value: a file control that was left
+// empty has none.
+func (f formFields) isBlank() bool {
+	for _, values := range f {
+		for _, v := range values {
+			if v != "" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // addForm stores the files of a multipart form as they come, wherever they

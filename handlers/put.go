@@ -130,7 +130,13 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {
 		return err
 	}
-	return s.admissible(c, store.Spec{Size: p.size, Path: p.path})
+	spec := store.Spec{Size: p.size, Path: p.path}
+	if r, ok := resumes(c); ok { // the whole counts, not what this request brings of it
+		if spec.Size, err = declaredLength(c, r, 0); err != nil {
+			return err
+		}
+	}
+	return s.admissible(c, spec)
 }
 
 // putFile handles PUT /files/:slug/*: the body becomes the file.
@@ -157,6 +163,7 @@ func (s *Server) putFile(c *fiber.Ctx) error {
 		if err != nil {
 			return err
 		}
+		reprDigest(c, files[0].SHA256)
 		wasWhole(c)
 		return s.putAnswer(c, files[0], replaced[0])
 	})

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"math"
-	"mime"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +56,7 @@ func parseResumable(c *fiber.Ctx) (r resumable, ok bool) {
 // isPiece reports whether a request is about an upload that comes in pieces.
 func isPiece(c *fiber.Ctx) bool {
 	token, ok := strings.CutPrefix(c.Path(), "/api/v1/uploads/")
-	return ok && !strings.Contains(token, "/") && (c.Method() == fiber.MethodPatch || c.Method() == fiber.MethodHead)
+	return ok && !strings.Contains(token, "/") && c.Method() != fiber.MethodDelete
 }
 
 // resumableError makes what is wrong for a moment only an answer of 5xx: after
@@ -214,17 +213,17 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 		return err
 	}
 	defer turn.Release()
-	g := turn.Upload().Growth
-	if g == nil {
+	at, _, ok := extent(turn.Upload())
+	if !ok {
 		return store.Errorf(store.CodeNotFound, "There is no such upload.")
 	}
-	if offset != g.Offset {
+	if offset != at {
 		s.describe(c, turn.Upload())
 		c.Set("Upload-Complete", "?0") // of this answer, not of the upload
 		c.Locals(problemKey{}, problemDetails{
-			kind: problemTypes + "mismatching-upload-offset", expected: &g.Offset, provided: &offset,
+			kind: problemTypes + "mismatching-upload-offset", expected: &at, provided: &offset,
 		})
-		return store.Errorf(store.CodeConflict, "The upload has %d bytes; go on from there.", g.Offset)
+		return store.Errorf(store.CodeConflict, "The upload has %d bytes; go on from there.", at)
 	}
 	if turn.Upload().State != store.Receiving {
 		s.describe(c, turn.Upload())
@@ -239,6 +238,7 @@ func (s *Server) resumableAppend(c *fiber.Ctx, r resumable, token store.Token, o
 	if err != nil {
 		return err
 	}
+	g := turn.Upload().Growth
 	if beyond := body.Length() > g.Length-offset; g.Length >= 0 && (beyond || length >= 0 && length != g.Length) {
 		return s.resumableContradicted(c, turn, beyond)
 	}
@@ -310,11 +310,7 @@ func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
 	} else {
 		sum = u.Parts[0].SHA256
 	}
-	// Whether the request that made the upload asked for it is not remembered.
-	want := lines(c, "Want-Repr-Digest")
-	if len(want) == 0 && c.Method() == fiber.MethodPatch || wantsSHA256(want) {
-		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
-	}
+	reprDigest(c, sum)
 	if u.State != store.Persisted {
 		c.Set(fiber.HeaderLocation, s.uploadURL(u.Token))
 		if c.Method() == fiber.MethodPost {
@@ -325,6 +321,16 @@ func (s *Server) resumableDone(c *fiber.Ctx, u store.Upload) error {
 	f := u.Files[0]
 	f.Metadata = u.Metadata
 	return s.putAnswer(c, f, f.Version > 1)
+}
+
+// reprDigest tells the SHA-256 of what was stored, if the request wants it.
+// Whether the one that began an upload wanted it is not remembered, so the one
+// that ends it need not ask.
+func reprDigest(c *fiber.Ctx, sum []byte) {
+	want := lines(c, "Want-Repr-Digest")
+	if len(want) == 0 && c.Method() == fiber.MethodPatch || wantsSHA256(want) {
+		c.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum)+":")
+	}
 }
 
 // resumableHead handles HEAD /api/v1/uploads/:token. A request that still
@@ -352,12 +358,26 @@ func (s *Server) describe(c *fiber.Ctx, u store.Upload) {
 	} else {
 		c.Set("Upload-Complete", "?0")
 	}
-	if g := u.Growth; g != nil {
-		c.Set("Upload-Offset", strconv.FormatInt(g.Offset, 10))
-		if g.Length >= 0 {
-			c.Set("Upload-Length", strconv.FormatInt(g.Length, 10))
+	if offset, length, ok := extent(u); ok {
+		c.Set("Upload-Offset", strconv.FormatInt(offset, 10))
+		if length >= 0 {
+			c.Set("Upload-Length", strconv.FormatInt(length, 10))
 		}
 	}
+}
+
+// extent is how many bytes of how many an upload has, -1 if that is not known.
+// One that came whole has all; one of several contents has no such thing.
+func extent(u store.Upload) (offset, length int64, ok bool) {
+	switch {
+	case u.Growth != nil:
+		return u.Growth.Offset, u.Growth.Length, true
+	case len(u.Parts) == 1:
+		return u.Parts[0].Size, u.Parts[0].Size, true
+	case len(u.Files) == 1:
+		return u.Files[0].Size, u.Files[0].Size, true
+	}
+	return 0, 0, false
 }
 
 func (s *Server) uploadURL(token store.Token) string {
@@ -376,15 +396,6 @@ func (s *Server) interim(c *fiber.Ctx, r resumable, fields ...string) {
 	}
 	//nolint:errcheck // only a hint: a connection that is broken shows when the body is read
 	io.WriteString(c.Context().Conn(), head+"\r\n")
-}
-
-// dispositionName is the file name that Content-Disposition gives, "" if none.
-func dispositionName(c *fiber.Ctx) store.Path {
-	_, params, err := mime.ParseMediaType(c.Get(fiber.HeaderContentDisposition))
-	if err != nil || params["filename"] == "" {
-		return ""
-	}
-	return store.CleanName(params["filename"], "")
 }
 
 // pieceDigest reads Content-Digest, which is about the body of this request;

@@ -1,7 +1,10 @@
 package handlers
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -49,10 +52,9 @@ func (s *Server) tusOptions(c *fiber.Ctx) error {
 // checkTus runs before the body of every tus request but OPTIONS. A browser
 // that merely visits an address sends no version.
 func (s *Server) checkTus(c *fiber.Ctx) error {
-	for _, name := range []string{"Upload-Offset", "Upload-Length", "Upload-Defer-Length"} {
-		if len(c.Request().Header.PeekAll(name)) > 1 {
-			return store.FieldErrorf(name, "%s is given twice; send it once.", name)
-		}
+	err := once(c, "Tus-Resumable", "Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Checksum", "Upload-Concat")
+	if err != nil {
+		return err
 	}
 	if m := c.Method(); m == fiber.MethodPatch || m == fiber.MethodPost {
 		if err := plainBody(c); err != nil {
@@ -153,6 +155,7 @@ func (s *Server) tusCreate(c *fiber.Ctx) error {
 		u, err = s.store.Concatenate(c.UserContext(), owner, concat.parts, b)
 		if u.Token != "" {
 			s.tusUpload(c, u)
+			s.tusConcat(c, u.Growth)
 			c.Set(fiber.HeaderLocation, s.tusURL(u.Token))
 		}
 		if err != nil {
@@ -170,9 +173,20 @@ func (s *Server) tusCreate(c *fiber.Ctx) error {
 	// From here on the client can resume, whatever happens to the body.
 	c.Set(fiber.HeaderLocation, s.tusURL(u.Token))
 	s.tusUpload(c, u)
-	if mediaTypeOf(c) == tusContent || b.Length == 0 {
-		if u, err = s.tusAppend(c, u.Token, 0, -1); u.Token != "" {
+	s.tusConcat(c, u.Growth)
+	var body *transport.BodyReader
+	if mediaTypeOf(c) == tusContent {
+		body = transport.AnyBody(c)
+	}
+	if body != nil || b.Length == 0 {
+		token := u.Token
+		if u, err = s.tusAppend(c, token, 0, -1, body); u.Token != "" {
 			s.tusUpload(c, u)
+		}
+		if err != nil && b.Length == 0 && u.State != store.Ready {
+			// Nobody goes on with what has all its bytes.
+			c.Response().Header.Del(fiber.HeaderLocation)
+			err = errors.Join(err, s.store.DeleteUpload(c.UserContext(), owner, token))
 		}
 		if err != nil {
 			return err
@@ -218,7 +232,7 @@ func (s *Server) tusPatch(c *fiber.Ctx) error {
 			return err
 		}
 	}
-	u, err := s.tusAppend(c, token, offset, length)
+	u, err := s.tusAppend(c, token, offset, length, transport.AnyBody(c))
 	if u.Token != "" {
 		s.tusUpload(c, u)
 	}
@@ -229,25 +243,31 @@ func (s *Server) tusPatch(c *fiber.Ctx) error {
 	return nil
 }
 
-// tusAppend adds the body of the request to an upload, which it returns as it
-// is then, also beside an error. length is what the request says about the
-// whole, -1 for nothing.
-func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset, length int64) (u store.Upload, err error) {
+// tusAppend adds a body, or nothing, to an upload, which it returns as it is
+// then, also beside an error. length is what the request says about the whole, -1
+// for nothing.
+func (s *Server) tusAppend(c *fiber.Ctx, token store.Token, offset, length int64, body *transport.BodyReader) (u store.Upload, err error) {
 	p := store.Piece{Offset: offset, Size: 0, Length: length, Last: store.AtLength, Allowed: s.stillMay(c, auth.Write)}
 	if p.Check, err = checksum(c); err != nil {
 		return u, err
 	}
-	body := transport.AnyBody(c)
-	p.Size = body.Length()
-	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, body.Interrupt)
+	var bytes io.Reader = strings.NewReader("")
+	var stop func()
+	if body != nil {
+		bytes, stop, p.Size = body, body.Interrupt, body.Length()
+	}
+	turn, err := s.store.TakeTurn(c.UserContext(), principal(c).Owner.ID, token, stop)
 	if err != nil {
 		return u, err
 	}
 	defer turn.Release()
-	if g := turn.Upload().Growth; g != nil && len(g.Of) > 0 {
+	switch g := turn.Upload().Growth; {
+	case g == nil:
+		return u, store.Errorf(store.CodeNotFound, "There is no such upload.")
+	case len(g.Of) > 0:
 		return u, store.Errorf(store.CodeForbidden, "This upload was put together from parts; nothing can be added to it.")
 	}
-	err = turn.Append(c.UserContext(), body, p)
+	err = turn.Append(c.UserContext(), bytes, p)
 	if u = turn.Upload(); u.Refusal() != nil {
 		err = tusFinal(err)
 	}
@@ -294,16 +314,7 @@ func (s *Server) tusHead(c *fiber.Ctx) error {
 	if g.Label != "" {
 		c.Set("Upload-Metadata", g.Label)
 	}
-	if g.Partial {
-		c.Set("Upload-Concat", "partial")
-	}
-	if len(g.Of) > 0 {
-		urls := make([]string, len(g.Of))
-		for i, token := range g.Of {
-			urls[i] = s.tusURL(token)
-		}
-		c.Set("Upload-Concat", "final;"+strings.Join(urls, " "))
-	}
+	s.tusConcat(c, g)
 	return nil
 }
 
@@ -357,6 +368,20 @@ func (s *Server) tusUpload(c *fiber.Ctx, u store.Upload) {
 	}
 }
 
+// tusConcat says that an upload is a part, or what it was put together from.
+func (s *Server) tusConcat(c *fiber.Ctx, g *store.Growth) {
+	switch {
+	case g.Partial:
+		c.Set("Upload-Concat", "partial")
+	case len(g.Of) > 0:
+		urls := make([]string, len(g.Of))
+		for i, token := range g.Of {
+			urls[i] = s.tusURL(token)
+		}
+		c.Set("Upload-Concat", "final;"+strings.Join(urls, " "))
+	}
+}
+
 func (s *Server) tusURL(token store.Token) string { return s.cfg.PublicURL + "/tus/" + string(token) }
 
 // concat is what Upload-Concat says.
@@ -389,22 +414,18 @@ func (s *Server) parseConcat(value string) (c concat, err error) {
 	return c, nil
 }
 
-// tusToken is the token in the address of an upload of ours. Of an absolute
-// one only the path can be compared where no public URL is configured: the
-// client may know us by any name.
+// tusToken is the token in the address of an upload of ours, absolute or
+// relative to that of the collection. Of an absolute one only the path counts: a
+// client may know us by any name, and a token says the rest.
 func (s *Server) tusToken(address string) (store.Token, error) {
-	path := address
-	if s.cfg.PublicURL != "" {
-		path = strings.TrimPrefix(path, s.cfg.PublicURL)
-	} else if _, rest, absolute := strings.Cut(path, "://"); absolute {
-		_, p, _ := strings.Cut(rest, "/")
-		path = "/" + p
+	u, err := url.Parse(address)
+	if err == nil {
+		u = (&url.URL{Path: "/tus/"}).ResolveReference(u)
+		if name, ours := strings.CutPrefix(u.Path, "/tus/"); ours {
+			return store.ParseToken(name)
+		}
 	}
-	name, ours := strings.CutPrefix(path, "/tus/")
-	if !ours {
-		return "", store.FieldErrorf("Upload-Concat", "A part has an address of this server, as its creation answered it.")
-	}
-	return store.ParseToken(name)
+	return "", store.FieldErrorf("Upload-Concat", "A part has an address of this server, as its creation answered it.")
 }
 
 // parseLength reads a number of bytes: digits and nothing else.

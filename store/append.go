@@ -290,7 +290,12 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 	p.Whole = p.Whole || p.Check != nil
 	// 1. Does the piece fit behind what is there?
 	if g == nil || t.u.State != Receiving {
-		if g != nil && p.Size == 0 && p.Offset == g.Offset && p.Length < 0 {
+		if g != nil && p.Size == 0 && p.Offset == g.Offset && (p.Length < 0 || p.Length == g.Length) {
+			if p.Check != nil {
+				if err := p.Check.Check(); err != nil {
+					return err
+				}
+			}
 			return t.u.Refusal() // the end of what is complete already
 		}
 		return Errorf(CodeConflict, "This upload is complete; nothing can be added to it.")
@@ -303,11 +308,13 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 		return err
 	}
 	// 2. Is there room? What is known about the size is set aside first.
-	f, err := t.s.take(t.u.Owner)
-	if err != nil {
-		return err
+	if p.Size != 0 { // nothing takes no time
+		f, err := t.s.take(t.u.Owner)
+		if err != nil {
+			return err
+		}
+		defer t.s.release(t.u.Owner, f)
 	}
-	defer t.s.release(t.u.Owner, f)
 	a := &appending{t: t, p: p, length: length, offset: p.Offset, recorded: p.Offset, ref: t.u.Parts[0].Blob}
 	if err := a.claim(ctx, max(0, p.Size)); err != nil {
 		return err
@@ -343,8 +350,8 @@ func (t *Turn) Append(ctx context.Context, r io.Reader, p Piece) error {
 		// More came than the whole has, which shows only now. What was
 		// recorded stays short of the end.
 		return cut
-	case a.atLength():
-		return errors.Join(cut, a.complete(ctx))
+	case a.atLength(): // whatever became of the connection behind the last byte
+		return a.complete(ctx)
 	case cut == nil && p.Last == LastPiece && length >= 0 && a.offset != length:
 		cut = lengthErrorf("The upload was to have %d bytes, and ends with %d.", length, a.offset)
 	case cut == nil && p.Last == LastPiece:

@@ -189,7 +189,7 @@ func (a *account) appended(r request, got answer) []*account {
 		length = p.Length
 	}
 	switch {
-	case u.state != store.Receiving && g.pieces && p.Size == 0 && p.Offset == at && p.Length < 0:
+	case u.state != store.Receiving && g.pieces && p.Size == 0 && p.Offset == at && (p.Length < 0 || p.Length == at):
 		return is(got.code == u.refusal())
 	case u.state != store.Receiving, p.Offset != at:
 		return is(got.code == store.CodeConflict)
@@ -203,7 +203,7 @@ func (a *account) appended(r request, got answer) []*account {
 	// 2. What is recorded now.
 	told := got.upload
 	kept := told.Growth.Offset - at
-	if kept < 0 || kept > int64(got.offered) || told.State == store.Gone {
+	if kept < 0 || kept > int64(got.offered) || (told.State == store.Gone) != (got.code == store.CodeBadDigest) {
 		return nil
 	}
 	now := u
@@ -235,6 +235,12 @@ func (a *account) appended(r request, got answer) []*account {
 	complete := p.Last == store.AtLength && end == length ||
 		p.Last == store.LastPiece && !got.cut && got.offered == len(r.body) && (length < 0 || end == length)
 	switch {
+	case got.code == store.CodeBadDigest:
+		after, code := a.ended(r.token, u, g.text+r.body[:got.offered], r.now)
+		if code != got.code || !complete {
+			return nil
+		}
+		return []*account{after}
 	case told.State != store.Receiving: // 3. It is complete.
 		after, code := a.ended(r.token, u, now.grown.text, r.now)
 		least, _ := after.used(r.now)
@@ -270,12 +276,6 @@ func (a *account) appended(r request, got answer) []*account {
 			return nil
 		}
 		return []*account{next}
-	case got.code == store.CodeBadDigest:
-		after, code := a.ended(r.token, u, g.text+r.body[:got.offered], r.now)
-		if code != got.code || !complete {
-			return nil
-		}
-		return []*account{after}
 	case got.cut:
 		if p.Whole && kept > 0 || !p.Whole && kept != int64(got.offered) || complete && !p.Whole {
 			return nil

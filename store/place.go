@@ -36,6 +36,8 @@ type Condition struct {
 	Exists bool     // If-Match: *
 	Match  []string // If-Match: one of these strong ETags, quotes included
 	Differ []string // If-None-Match: none of these ETags
+	// NotSince, unless zero, is If-Unmodified-Since: not changed after this second.
+	NotSince time.Time
 }
 
 // Check returns CodePrecondition if the condition does not hold for f, nil
@@ -49,7 +51,8 @@ func (c Condition) Check(f *File) error {
 		}
 		return false
 	}
-	if c.Absent && f != nil || c.Exists && f == nil || c.Match != nil && !is(c.Match) || is(c.Differ) {
+	changed := f != nil && !c.NotSince.IsZero() && f.UpdatedAt.Truncate(time.Second).After(c.NotSince)
+	if c.Absent && f != nil || c.Exists && f == nil || c.Match != nil && !is(c.Match) || is(c.Differ) || changed {
 		return Errorf(CodePrecondition, "The file is not in the state the request asks for; get its current ETag and decide again.")
 	}
 	return nil
