@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-+bR9ur78bLVgg5L3/El7/iLOGUkURhKgeC5Zsdpj4Fo=";
+        outputHash = "sha256-YWNDwZnTJG/rT07+OibmoghSICkWhlU74rhe9UGHglg=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -220,7 +220,8 @@ func (s *Server) checkHost(c *fiber.Ctx) error {
 		return nil // an address cannot be rebound
 	}
 	return store.Errorf(store.CodeForbidden,
-		"In local mode the service answers to localhost and to addresses only; set UPLOAD_PUBLIC_URL to use another name.")
+		"In local mode the service answers to localhost, to addresses, and to the name and port in UPLOAD_PUBLIC_URL; this request is for %q.",
+		host[:min(len(host), 100)])
 }
 
 // network is what limits count as one client. Of IPv6 that is a /64: whoever has

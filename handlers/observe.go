@@ -211,5 +211,10 @@ func (s *Server) readyz(c *fiber.Ctx) error {
 	if !s.ready() {
 		return &store.Error{Code: store.CodeUnavailable, Message: "The server is starting or shutting down.", RetryAfter: time.Second}
 	}
+	if _, err := s.store.Full(c.UserContext()); err != nil {
+		return (&store.Error{
+			Code: store.CodeUnavailable, Message: "The upload folder cannot be reached.", RetryAfter: time.Second,
+		}).WithCause(err)
+	}
 	return c.JSON(fiber.Map{"status": "ready"})
 }

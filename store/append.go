@@ -21,8 +21,8 @@ import (
 
 const (
 	// checkpointStep is how many bytes of one piece may come before they are
-	// made durable and recorded, and the step in which room is set aside for
-	// a content of unknown length.
+	// made durable and recorded, and the largest step in which room is set aside
+	// for a content of unknown length.
 	checkpointStep = 64 << 20
 	// turnWait is how long a newcomer waits for the last write of the request
 	// that it stopped.
@@ -398,9 +398,10 @@ func errBeyond(length int64) error {
 }
 
 // reserve records the length, if it is known, and sets room aside for the
-// first n bytes: for all of them, else in steps, which shrink near the quota.
+// first n bytes: for all of them, else in steps of a quarter of what there is,
+// which shrink near the quota.
 func (t *Turn) reserve(ctx context.Context, length, n int64) error {
-	for step := int64(checkpointStep); ; step /= 4 {
+	for step := min(max(1<<20, n/4), checkpointStep); ; step /= 4 {
 		if step < 1<<20 {
 			step = 1
 		}

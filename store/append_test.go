@@ -312,13 +312,13 @@ func (c *checker) Check() error {
 
 func TestAppendDeferredLength(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = 100 << 20 })
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerBytes = 37 << 20 })
 	u := w.begin(alice, store.Begin{Length: -1})
 	if got := w.usage(alice).UploadBytes; got != 0 {
 		t.Errorf("%d bytes are set aside before any came", got)
 	}
 	u = w.mustAppend(u, "abc", store.Piece{Last: store.AtLength})
-	if got := w.usage(alice).UploadBytes; got != 64<<20 {
+	if got := w.usage(alice).UploadBytes; got != 1<<20 {
 		t.Errorf("%d bytes are set aside", got)
 	}
 	// Another one finds no room for a whole step, and gets what it needs.

@@ -149,7 +149,8 @@ func (s *Store) claim(ctx context.Context, n int64) error {
 			return err
 		}
 		if free >= 0 && free-s.flights.unwritten-n < s.limits.MinFree {
-			return fullError
+			return fullError.WithCause(fmt.Errorf("%d bytes are free and %d on their way; UPLOAD_MIN_FREE keeps %d",
+				free, s.flights.unwritten+n, s.limits.MinFree))
 		}
 	}
 	s.flights.unwritten += n

@@ -10,6 +10,7 @@ type Files struct {
 	Shell
 	Owner   string // slug
 	Mine    bool   // the viewer may change what is here
+	Final   bool   // what is deleted cannot be restored
 	Folder  string // with a trailing slash; "" at the top
 	URL     string // of the folder
 	Zip     string // where its archive is

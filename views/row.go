@@ -93,8 +93,11 @@ func (v Files) row(b *strings.Builder, r Row) {
 		}
 		b.WriteString(`<button class="ib ib-d" form="selection" formaction="/actions/delete" name="` + only + `" value="` +
 			esc(value) + `" aria-label="` + rowTexts.remove + " " + name + `" title="` + rowTexts.remove + `"`)
-		if r.IsFolder {
+		switch {
+		case r.IsFolder:
 			b.WriteString(` data-confirm="` + esc(text.Get("files.delete_folder", r.Name)) + `"`)
+		case v.Final:
+			b.WriteString(` data-confirm="` + esc(text.Get("files.delete_final", r.Name)) + `"`)
 		}
 		b.WriteString(`>` + rowTexts.trash + `</button>`)
 	}

@@ -47,7 +47,14 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if err == nil {
 		return exitOK
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
+	if c, ok := errors.AsType[crash](err); ok {
+		stderr.Write(c.stack)
+	}
+	said := err.Error()
+	if e, ok := errors.AsType[*store.Error](err); ok { // its code is for programs
+		said = strings.ReplaceAll(said, string(e.Code)+": ", "")
+	}
+	for line := range strings.SplitSeq(said, "\n") {
 		fmt.Fprintln(stderr, "upload-service: error:", line)
 	}
 	if h, ok := errors.AsType[hinted](err); ok {
@@ -64,12 +71,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 func noPanic(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = hinted{fmt.Errorf("panic: %v\n%s", p, debug.Stack()),
+			err = hinted{crash{p, debug.Stack()},
 				"the metadata may be damaged: upload-service check looks at all of it. If it is not, please report the lines above"}
 		}
 	}()
 	return fn()
 }
+
+// crash is what a panic said, and where it was.
+type crash struct {
+	reason any
+	stack  []byte
+}
+
+func (c crash) Error() string { return fmt.Sprint("panic: ", c.reason) }
 
 // program is one run of the binary.
 type program struct {
@@ -175,7 +190,8 @@ func (p *program) sweep() *cobra.Command {
 		Short: "Remove what expired, was abandoned or replaced",
 		Long: `Remove temporary uploads that expired, files whose time to be restored is over,
 and contents that nothing holds. The service does this itself every
-UPLOAD_CLEANUP_INTERVAL; the command is for a stopped one.`,
+UPLOAD_CLEANUP_INTERVAL; the command is for a stopped one. As at every start, what
+a crash left half done is put in order first, also with --dry-run.`,
 		Example: `  upload-service sweep --dry-run
   upload-service sweep`,
 		Args: cobra.NoArgs,

@@ -54,8 +54,11 @@ func openParts(p *program, create bool) (opened *parts, err error) {
 	db, err := bolt.Open(meta, bolt.Options{})
 	switch {
 	case errors.Is(err, kv.ErrBusy):
-		return nil, hinted{fmt.Errorf("another process uses %s: %w", dir, err),
-			"stop the running service first; a running one sweeps at /api/v1/admin/cleanup and makes keys at /api/v1/keys"}
+		hint := "stop the running service first; a running one sweeps at /api/v1/admin/cleanup and makes keys at /api/v1/keys"
+		if create {
+			hint = "stop the other one first, or give this one a folder and an address of its own (UPLOAD_DIR, UPLOAD_ADDR)"
+		}
+		return nil, hinted{fmt.Errorf("another process uses %s: %w", dir, err), hint}
 	case errors.Is(err, kv.ErrDamaged):
 		return nil, hinted{err, restoreHint(inner)}
 	}
@@ -141,6 +144,9 @@ func foreign(p *program) error {
 // warnForeign warns a service that runs as another user than the one whose data it
 // has. Of a mounted folder the owner may be told wrong, so it is no error.
 func warnForeign(p *program) {
+	if os.Geteuid() != 0 {
+		return // what it may not use it will be told of
+	}
 	if _, err := os.Stat(filepath.Join(p.cfg.Dir, store.InternalDir)); err != nil {
 		return // what is made is this user's
 	}
@@ -160,7 +166,18 @@ func (p *program) commandAs(uid, gid int) string {
 	if os.Geteuid() != 0 {
 		line = append([]string{"sudo"}, line...)
 	}
-	line = append(line, p.args...)
+	value := false // of the flag before
+	for _, arg := range p.args {
+		name, _, joined := strings.Cut(arg, "=")
+		switch {
+		case value:
+			value = false
+		case name == "--upload-dir":
+			value = !joined
+		default:
+			line = append(line, arg)
+		}
+	}
 	if dir, err := filepath.Abs(p.cfg.Dir); err == nil { // also where it was a variable, which sudo drops
 		line = append(line, "--upload-dir="+dir)
 	}

@@ -84,6 +84,9 @@ func serve(ctx context.Context, p *program) (err error) {
 		defer cancel()
 		err = errors.Join(err, st.Close(last))
 	}()
+	if full, err := st.Full(ctx); full && err == nil {
+		log.Warn("the volume has no more room than UPLOAD_MIN_FREE keeps: uploads are refused until it has", "UPLOAD_MIN_FREE", cfg.MinFree)
+	}
 	au := newAuth(cfg, q.kv, st)
 	if err := prepareMode(ctx, cfg, st, log); err != nil {
 		return err

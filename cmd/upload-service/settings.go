@@ -131,11 +131,21 @@ func strangers(source map[string]string, names []string) []string {
 
 // nearest returns the candidate with the fewest edits from name.
 func nearest(name string, candidates []string) string {
+	words := strings.FieldsFunc(name, isBetweenWords)
 	distance := func(candidate string) int {
-		if strings.HasPrefix(candidate, name) {
+		switch {
+		case strings.HasPrefix(candidate, name):
 			return 0 // it was cut short
+		case len(words) > 1 && hasAll(strings.FieldsFunc(candidate, isBetweenWords), words):
+			return 1 // a word is missing
 		}
 		return levenshtein.ComputeDistance(name, candidate)
 	}
 	return slices.MinFunc(candidates, func(a, b string) int { return cmp.Compare(distance(a), distance(b)) })
+}
+
+func isBetweenWords(r rune) bool { return r == '_' || r == '-' }
+
+func hasAll(list, wanted []string) bool {
+	return !slices.ContainsFunc(wanted, func(w string) bool { return !slices.Contains(list, w) })
 }

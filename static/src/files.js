@@ -17,7 +17,7 @@ function count(said = true) {
   const on = chosen()
   const size = on.reduce((sum, box) => sum + Number(box.dataset.size), 0)
   const remove = $('[formaction="/actions/delete"]', form)
-  if (on.length > 20 || on.some((box) => box.name === 'folder')) remove.dataset.confirm = fill(text.confirm_delete, on.length)
+  if ('final' in form.dataset || on.length > 20 || on.some((box) => box.name === 'folder')) remove.dataset.confirm = fill(text.confirm_delete, on.length)
   else delete remove.dataset.confirm
   $('[data-selected]', form).textContent = fill(text.selected, on.length)
   $('[data-selected-size]', form).textContent = size ? bytes(size) : ''
@@ -104,6 +104,9 @@ document.addEventListener('htmx:beforeSwap', (event) => {
   const page = new DOMParser().parseFromString(xhr.responseText, 'text/html')
   const next = rows()[rows().indexOf(going.at(-1)) + 1] ?? rows().at(-going.length - 1)
   for (const row of going) row.remove()
+  if (rows().length === $$('#rows tr[data-id], #rows tr[data-folder]', page).length) { // else it has been extended
+    $('#list .foot')?.replaceWith($('#list .foot', page))
+  }
   $('#usage').replaceWith($('#usage', page))
   if (gone.has(new URLSearchParams(location.search).get('open'))) {
     $('#details').hidden = true

@@ -32,7 +32,9 @@ function dress(root) {
     const current = pathname === '/' ? here === '/' : here.startsWith(pathname.split('/').slice(0, 2).join('/'))
     current ? link.setAttribute('aria-current', 'page') : link.removeAttribute('aria-current')
   }
-  root.querySelector('[data-focus]')?.focus()
+  const first = root.querySelector('[data-focus]')
+  first?.focus()
+  if (first) queueMicrotask(() => first.scrollIntoView({ block: 'center' })) // htmx goes to the top of a new page
 }
 dress(document)
 document.addEventListener('htmx:afterSettle', (event) => dress(event.target))

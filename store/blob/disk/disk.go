@@ -423,7 +423,7 @@ func (s *Store) readDir(ctx context.Context, dir string, fn func(fs.DirEntry) (b
 func (s *Store) Free(ctx context.Context) (int64, error) {
 	n, err := free(s.dir)
 	if err != nil {
-		return 0, fmt.Errorf("ask for free space: %w", err)
+		return 0, fmt.Errorf("ask for free space in %s: %w", s.dir, err)
 	}
 	return n, nil
 }
