@@ -13,6 +13,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -725,6 +727,18 @@ func TestNoRoomForRecords(t *testing.T) {
 	w.want(200, "anonymous", "GET", "/api/v1/me", nil, "Cookie", cookie)
 	c.full.Store(false)
 	w.want(204, "alice", "DELETE", "/files/me/there", nil)
+}
+
+// TestLostFolder: a service whose volume is gone is not ready.
+func TestLostFolder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{limits: store.Limits{MinFree: 1}})
+	w.want(200, "anonymous", "GET", "/readyz", nil)
+	blobs := filepath.Join(w.dir, store.InternalDir, "blobs")
+	w.ok(os.Rename(blobs, blobs+"2"))
+	w.want(503, "anonymous", "GET", "/readyz", nil)
+	w.ok(os.Rename(blobs+"2", blobs))
+	w.want(200, "anonymous", "GET", "/readyz", nil)
 }
 
 func TestFullDisk(t *testing.T) {

@@ -75,6 +75,7 @@ func TestUsageErrors(t *testing.T) {
 		{"no argument", nil, "keys revoke", "revoke needs the id"},
 		{"flag", nil, "serve --upload-max-size 1", "hint: the nearest flag is --upload-max-file-size"},
 		{"flag that was cut short", nil, "serve --upload-max-file 1", "hint: the nearest flag is --upload-max-file-size"},
+		{"flag that lacks a word", nil, "serve --upload-quota 1", "hint: the nearest flag is --upload-owner-quota"},
 		{"flag of the root", nil, "--uplod-dir x", "hint: the nearest flag is --upload-dir"},
 		{"flag with one dash", nil, "serve -upload-dir x", "hint: the nearest flag is --upload-dir"},
 		{"flag of no setting", nil, "check --contnt", "hint: the nearest flag is --content"},

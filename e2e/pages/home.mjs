@@ -44,6 +44,22 @@ await run({
     assert.deepEqual(files.map((f) => f.name).sort(), ['one.txt', 'three (1).txt', 'three.txt'])
   },
 
+  async 'a refused form shows why on a small screen'(open) {
+    await upload('three.txt', 'newest')
+    const { page } = await open({ width: 360, height: 740, allow: [/409/] })
+    await page.goto(job.base + '/')
+    await page.fill('#folder', 'taken')
+    await page.click('#submit [data-count]')
+    await page.waitForSelector('#submit .note')
+    await page.waitForFunction(() => {
+      const { top, bottom } = document.querySelector('#submit .note').getBoundingClientRect()
+      return top >= 0 && bottom <= innerHeight
+    })
+    await api('POST', '/api/v1/persist', JSON.stringify({
+      tokens: await page.locator('input[name=token]').evaluateAll((boxes) => boxes.map((box) => box.value)), on_conflict: 'rename',
+    }), { 'content-type': 'application/json' })
+  },
+
   async 'a taken name has a picture'(open) {
     await upload('three.txt', 'newer')
     const { page } = await open({ allow: [/409/] })
