@@ -18,7 +18,7 @@ import (
 //	l/<slug, lower case>                  owner id
 //	q/<owner>                             Usage
 //	u/<owner> 0 <token>                   Upload
-//	n/<owner> 0 <inverted time><token>    uploads, newest first
+//	n/<owner> 0 <inverted time><token>    uploads that are not over, newest first
 //	f/<owner> 0 <path>                    File
 //	i/<owner> 0 <file id>                 path
 //	c/<owner> 0 <inverted time><file id>  path: files, newest first
