@@ -174,3 +174,49 @@ func TestSizesThatOverflow(t *testing.T) {
 	_, err := w.store.BeginUpload(t.Context(), alice, store.Begin{Length: 1 << 53})
 	w.wantCode(err, store.CodeQuotaExceeded, "the largest size that is compared with the quota")
 }
+
+// TestActivePieces: pieces count as uploads that run, and of 50 at once no more
+// get in than may. One that is refused leaves its upload as it was.
+func TestActivePieces(t *testing.T) {
+	t.Parallel()
+	const clients, limit = 50, 7
+	w := newWorld(t, func(o *store.Options) { o.Limits.OwnerActive = limit })
+	uploads := make([]store.Upload, clients)
+	for i := range uploads {
+		uploads[i] = w.begin(alice, store.Begin{Length: -1})
+	}
+	bodies := make(chan *io.PipeWriter, clients)
+	refused := make(chan error, clients)
+	var wg sync.WaitGroup
+	for _, u := range uploads {
+		wg.Go(func() {
+			r, body := io.Pipe()
+			bodies <- body
+			u, err := w.appendFrom(u, r, -1, store.Piece{Last: store.LastPiece})
+			r.CloseWithError(err)
+			switch {
+			case err != nil:
+				refused <- err
+				if u.State != store.Receiving || u.Growth.Offset != 0 {
+					t.Errorf("a refused piece left %+v", u)
+				}
+			case u.State != store.Ready:
+				t.Errorf("a piece that got in left %+v", u)
+			}
+		})
+	}
+	for range clients - limit { // those that are in wait for their bodies
+		w.wantCode(<-refused, store.CodeRateLimited, "one too many")
+	}
+	for range clients {
+		body := <-bodies
+		if _, err := io.WriteString(body, "x"); err == nil {
+			w.ok(body.Close())
+		}
+	}
+	wg.Wait()
+	if n := len(refused); n > 0 {
+		t.Errorf("%d of those that were in were refused: %v", n, <-refused)
+	}
+	w.wantClean("after the race")
+}
