@@ -66,7 +66,7 @@ func (s *Server) filesPage(c *fiber.Ctx, owner store.Owner, folder string) error
 		Mine: owner.ID == principal(c).Owner.ID, Final: s.cfg.Undo <= 0, Folder: prefix,
 		URL: "/files/" + escapePath(owner.Slug+"/"+prefix), Zip: "/zip/" + escapePath(owner.Slug+"/"+prefix),
 		Crumbs: crumbs(owner.Slug, prefix), Query: q.Contains, Sort: string(q.Sort),
-		Storage: views.Storage{Used: usage.Bytes(), Quota: s.cfg.Limits.OwnerBytes, Files: usage.Count()},
+		Storage: views.Storage{Used: usage.Bytes(), Quota: s.cfg.Limits.OwnerBytes, Files: usage.Files},
 		Close:   at(func(v url.Values) { v.Del("open") }),
 	}
 	if page.Next != "" {
