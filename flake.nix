@@ -30,7 +30,7 @@
         installPhase = "mkdir $out && cp static/dist/{*.css,*.js,*.txt,manifest.json} $out";
         dontFixup = true;
         outputHashMode = "recursive";
-        outputHash = "sha256-YWNDwZnTJG/rT07+OibmoghSICkWhlU74rhe9UGHglg=";
+        outputHash = "sha256-HrmJyQlpT1bYBvnSq4uKVGzYHQr6Np7/xo8U6+AH4p0=";
       };
       embed = pkgs: ''
         install -m 644 ${pages pkgs}/* static/dist/

@@ -12,10 +12,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestDiskFullDuringAppend lets another program take the room while a piece is
@@ -65,12 +67,20 @@ func TestDiskFullDuringAppend(t *testing.T) {
 
 				// The room goes when a part of the piece is there.
 				filler := filepath.Join(dir, "uploads", "filler")
+				before := free(t, dir)
+				filled := make(chan struct{})
 				body := io.MultiReader(bytes.NewReader(content[first:2*first]), &meanwhile{do: func() {
+					defer close(filled)
+					// Not beside the server: together they would take more than there is.
+					for end := time.Now().Add(10 * time.Second); free(t, dir) > before-first+1<<20 && time.Now().Before(end); {
+						runtime.Gosched()
+					}
 					if err := os.WriteFile(filler, make([]byte, free(t, dir)-(2<<20)), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
 						t.Errorf("fill the volume: %v", err)
 					}
 				}}, bytes.NewReader(content[2*first:]))
 				a, err := s.do("PATCH", at, io.MultiReader(body), piece(first, size, "?1")...)
+				<-filled
 				// A client that is still sending may lose the answer with the connection.
 				if err == nil && (a.status != 507 || a.header.Get("Retry-After") == "") {
 					t.Fatalf("a full disk: %d %v %s", a.status, a.header, a.body)
