@@ -25,12 +25,9 @@ func (s *Server) checkIngest(c *fiber.Ctx) error {
 		return err
 	}
 	spec := s.spec(c)
-	if r, ok := resumes(c); ok { // the whole counts, not what this request brings of it
-		length, err := declaredLength(c, r, 0)
-		if err != nil {
-			return err
-		}
-		spec.Size = length
+	var err error
+	if spec.Size, err = announcedSize(c, spec.Size); err != nil {
+		return err
 	}
 	return s.admissible(c, spec)
 }

@@ -130,13 +130,11 @@ func (s *Server) checkPut(c *fiber.Ctx) error {
 	if err := s.store.CheckPath(c.UserContext(), owner.ID, p.path, p.cond); err != nil {
 		return err
 	}
-	spec := store.Spec{Size: p.size, Path: p.path}
-	if r, ok := resumes(c); ok { // the whole counts, not what this request brings of it
-		if spec.Size, err = declaredLength(c, r, 0); err != nil {
-			return err
-		}
+	size, err := announcedSize(c, p.size)
+	if err != nil {
+		return err
 	}
-	return s.admissible(c, spec)
+	return s.admissible(c, store.Spec{Size: size, Path: p.path})
 }
 
 // putFile handles PUT /files/:slug/*: the body becomes the file.

@@ -184,6 +184,15 @@ func declaredLength(c *fiber.Ctx, r resumable, offset int64) (int64, error) {
 	return length, nil
 }
 
+// announcedSize is the size that counts before the body: of a request that can be
+// interrupted that of the whole, not what it brings of it itself.
+func announcedSize(c *fiber.Ctx, size int64) (int64, error) {
+	if r, ok := resumes(c); ok {
+		return declaredLength(c, r, 0)
+	}
+	return size, nil
+}
+
 // resumablePatch handles PATCH /api/v1/uploads/:token.
 func (s *Server) resumablePatch(c *fiber.Ctx) error {
 	token, err := store.ParseToken(c.Params("token"))

@@ -351,7 +351,7 @@ func answerInternal(ctx *fasthttp.RequestCtx) {
 	ctx.SetStatusCode(fasthttp.StatusInternalServerError)
 	ctx.SetContentType("application/problem+json")
 	fmt.Fprintf(ctx, `{"type":"/docs/errors#%[1]s","title":"Internal error","status":%[2]d,`+
-		`"detail":"Something went wrong on our side.","code":%[1]q}`, store.CodeInternal, fasthttp.StatusInternalServerError)
+		`"detail":"Something went wrong on our side.","code":%[1]q}`, store.CodeInternal, ctx.Response.StatusCode())
 	linger(ctx)
 }
 
