@@ -50,11 +50,12 @@ type Error struct {
 	Err        error         `json:"-"`                     // nil if the message says all
 }
 
-// Error formats the error for the log, with its cause.
+// Error formats the error for the log and for commands, with its cause. The code
+// is for programs, and a field of its own in the log of requests.
 func (e *Error) Error() string {
-	s := string(e.Code) + ": " + e.Message
+	s := e.Message
 	if e.Field != "" {
-		s = string(e.Code) + " " + e.Field + ": " + e.Message
+		s = e.Field + ": " + e.Message
 	}
 	if e.Err != nil {
 		s += ": " + e.Err.Error()

@@ -50,11 +50,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if c, ok := errors.AsType[crash](err); ok {
 		stderr.Write(c.stack)
 	}
-	said := err.Error()
-	if e, ok := errors.AsType[*store.Error](err); ok { // its code is for programs
-		said = strings.ReplaceAll(said, string(e.Code)+": ", "")
-	}
-	for line := range strings.SplitSeq(said, "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintln(stderr, "upload-service: error:", line)
 	}
 	if h, ok := errors.AsType[hinted](err); ok {

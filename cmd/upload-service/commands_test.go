@@ -202,3 +202,18 @@ func serveTest(t *testing.T, network, address string, h http.Handler, useTLS boo
 	t.Cleanup(s.Close)
 	return l.Addr().String()
 }
+
+// TestCommandAs: the line that works as another user names the folder once, as
+// what it is for everybody.
+func TestCommandAs(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"check", "--content"}, {"check", "--upload-dir", "here", "--content"}, {"check", "--upload-dir=here", "--content"},
+	} {
+		p := &program{args: args, cfg: Config{Dir: "/srv/up loads"}}
+		line := p.commandAs(12, 34)
+		if !strings.HasSuffix(line, " check --content '--upload-dir=/srv/up loads'") || !strings.Contains(line, "--reuid=12 --regid=34") {
+			t.Errorf("%q makes %s", args, line)
+		}
+	}
+}
