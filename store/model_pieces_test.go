@@ -203,7 +203,7 @@ func (a *account) appended(r request, got answer) []*account {
 	// 2. What is recorded now.
 	told := got.upload
 	kept := told.Growth.Offset - at
-	if kept < 0 || kept > int64(got.offered) || (told.State == store.Gone) != (got.code == store.CodeBadDigest) {
+	if kept < 0 || kept > int64(got.offered) || told.State == store.Gone && got.code != store.CodeBadDigest {
 		return nil
 	}
 	now := u
@@ -235,7 +235,7 @@ func (a *account) appended(r request, got answer) []*account {
 	complete := p.Last == store.AtLength && end == length ||
 		p.Last == store.LastPiece && !got.cut && got.offered == len(r.body) && (length < 0 || end == length)
 	switch {
-	case got.code == store.CodeBadDigest:
+	case told.State == store.Gone: // unless that could not be recorded
 		after, code := a.ended(r.token, u, g.text+r.body[:got.offered], r.now)
 		if code != got.code || !complete {
 			return nil
